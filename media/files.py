@@ -1,0 +1,277 @@
+"""How this platform writes files: temporary name in the same folder, fsync, rename, fsync of the folder.
+
+Belongs here: the one atomic write, hashing while copying, and what a copy keeps beside the bytes
+(times, extended attributes). Does not belong here: what the bytes mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, TypedDict
+
+PART_PREFIX = ".mpa-"
+PART_SUFFIX = ".part"
+CHUNK = 1 << 20
+ORIGINAL_MODE = 0o444
+_FICLONE = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
+# https://github.com/apple-open-source: the two salts that CloudKit puts before a file's bytes.
+_APPLE_SALT = b"com.apple.XattrObjectSalt\0com.apple.DataObjectSalt\0"
+
+
+class Hashes(TypedDict):
+    """The hashes of one file's bytes, all from a single read."""
+
+    sha256: str
+    apple_checksum: str
+    size: int
+
+
+class SourceChanged(Exception):
+    """The file changed while it was read; the copy is not to be trusted."""
+
+
+class ContentMismatch(Exception):
+    """The bytes read are not the bytes that the catalog promised."""
+
+
+class Hasher:
+    """Computes every identity of a stream of bytes in one pass.
+
+    The Apple checksum is base64(0x01 + SHA-1(salts + bytes)), as CloudKit computes `fileChecksum`.
+    """
+
+    def __init__(self) -> None:
+        self._sha256 = hashlib.sha256()
+        self._sha1 = hashlib.sha1(_APPLE_SALT, usedforsecurity=False)
+        self._size = 0
+
+    def update(self, chunk: bytes | memoryview) -> None:
+        """Adds bytes to every hash."""
+        self._sha256.update(chunk)
+        self._sha1.update(chunk)
+        self._size += len(chunk)
+
+    def hashes(self) -> Hashes:
+        """Returns what was computed so far."""
+        import base64
+
+        apple = base64.b64encode(b"\x01" + self._sha1.digest()).decode("ascii")
+        return {"sha256": self._sha256.hexdigest(), "apple_checksum": apple, "size": self._size}
+
+
+def part_path(final: Path, tag: str) -> Path:
+    """Returns the temporary name of `final`: same folder, hidden, and recognisable after a crash.
+
+    Args:
+        final: Where the file will stand once it is whole.
+        tag: Who writes it; two writers never share a tag and a final name.
+    """
+    digest = hashlib.sha256(os.fsencode(final.name)).hexdigest()[:16]
+    return final.with_name(f"{PART_PREFIX}{tag}-{digest}{PART_SUFFIX}")
+
+
+def fsync_folder(folder: Path) -> None:
+    """Makes a rename in `folder` durable."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # Some network file systems refuse to sync a folder; the rename is then theirs to keep.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
+
+
+def make_folder(folder: Path) -> None:
+    """Creates `folder` and its parents, each made durable in its own parent."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir()
+    fsync_folder(folder.parent)
+
+
+def commit_part(part: Path, final: Path) -> None:
+    """Gives a whole, synced temporary file its final name, durably.
+
+    Args:
+        part: A file that `part_path` named, already flushed to disk.
+        final: Its final path, in the same folder. An existing file there is replaced.
+    """
+    os.replace(part, final)
+    fsync_folder(final.parent)
+
+
+@contextlib.contextmanager
+def atomic_write(final: Path, tag: str) -> Iterator[BinaryIO]:
+    """Opens `final` for writing so that its path is always whole.
+
+    Args:
+        final: Where the bytes go.
+        tag: Who writes it, see `part_path`.
+
+    Yields:
+        A binary file. When the block ends well, its bytes are synced and take the final name; when it
+        raises, nothing is left behind.
+    """
+    make_folder(final.parent)
+    part = part_path(final, tag)
+    try:
+        with open(part, "wb") as handle:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+        commit_part(part, final)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def hash_file(path: str, cold: bool = False) -> Hashes:
+    """Reads a file once and returns its hashes.
+
+    Args:
+        path: The file.
+        cold: Ask the kernel to forget its cached pages first, so that the read-back proves what the
+            disk or the mount holds and not what was just written to memory.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    hasher = Hasher()
+    with open(path, "rb", buffering=0) as handle:
+        if cold:
+            os.posix_fadvise(handle.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        _pump(handle, hasher, None)
+    return hasher.hashes()
+
+
+def copy_to_part(source: Path, part: Path, *, durable: bool = True) -> Hashes:
+    """Copies `source` to a private inode at `part`, hashing in the same read.
+
+    A reflink is taken where the file system can; the bytes are then read once for the hashes.
+
+    Args:
+        source: The file to copy. It is opened for reading only.
+        part: The temporary name to write.
+        durable: Sync the bytes to disk before returning.
+
+    Returns:
+        The hashes of exactly the bytes that stand at `part`.
+
+    Raises:
+        SourceChanged: Size, mtime or inode of the source changed while it was read.
+        OSError: The source cannot be read or the target cannot be written.
+    """
+    hasher = Hasher()
+    with open(source, "rb", buffering=0) as reader:
+        before = os.fstat(reader.fileno())
+        with open(part, "wb", buffering=0) as writer:
+            if _reflink(reader, writer):
+                with open(part, "rb", buffering=0) as clone:
+                    _pump(clone, hasher, None)
+            else:
+                _pump(reader, hasher, writer)
+            if durable:
+                os.fsync(writer.fileno())
+        _refuse_change(source, before, os.fstat(reader.fileno()))
+    return hasher.hashes()
+
+
+def copy_verified(source: str, final: str, sha256: str, tag: str) -> Hashes:
+    """Copies a file of ours to its final path and refuses bytes other than the promised ones.
+
+    Args:
+        source: The file to copy.
+        final: Where the copy goes, written atomically; its parent folders are made.
+        sha256: The content hash that the catalog holds for the source.
+        tag: Who writes it, see `part_path`.
+
+    Returns:
+        The hashes of the copy.
+
+    Raises:
+        ContentMismatch: The source no longer holds the promised bytes; nothing was written.
+        OSError: Reading or writing failed; nothing was left behind.
+    """
+    target = Path(final)
+    make_folder(target.parent)
+    part = part_path(target, tag)
+    try:
+        hashes = copy_to_part(Path(source), part)
+        if hashes["sha256"] != sha256:
+            raise ContentMismatch(f"{source} does not hold the bytes that were recorded for it ({sha256[:12]}…)")
+        copy_times_and_xattrs(Path(source), part)
+        commit_part(part, target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    return hashes
+
+
+def copy_times_and_xattrs(source: Path, target: Path) -> None:
+    """Gives `target` the modification time and the user extended attributes of `source`."""
+    for name in _xattr_names(source):
+        with _xattr_refusals_ignored():
+            os.setxattr(target, name, os.getxattr(source, name))
+    stat = os.stat(source)
+    os.utime(target, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def _xattr_names(path: Path) -> list[str]:
+    try:
+        return [name for name in os.listxattr(path) if name.startswith("user.")]
+    except OSError as error:
+        if error.errno in (errno.ENOTSUP, errno.EPERM):
+            return []
+        raise
+
+
+@contextlib.contextmanager
+def _xattr_refusals_ignored() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        # The target's file system holds no such attributes, or too few of them: the bytes matter more.
+        if error.errno not in (errno.ENOTSUP, errno.EPERM, errno.ENOSPC, errno.E2BIG, errno.ENODATA):
+            raise
+
+
+def _pump(reader: BinaryIO, hasher: Hasher, writer: BinaryIO | None) -> None:
+    buffer = memoryview(bytearray(CHUNK))
+    while count := reader.readinto(buffer):  # type: ignore[attr-defined]  # raw files have readinto
+        chunk = buffer[:count]
+        hasher.update(chunk)
+        if writer is not None:
+            _write_all(writer, chunk)
+
+
+def _write_all(writer: BinaryIO, chunk: memoryview) -> None:
+    while chunk:
+        chunk = chunk[writer.write(chunk) :]
+
+
+def _reflink(reader: BinaryIO, writer: BinaryIO) -> bool:
+    try:
+        fcntl.ioctl(writer.fileno(), _FICLONE, reader.fileno())
+    except OSError:
+        return False  # another file system, or one without shared extents: copied instead
+    return True
+
+
+def _refuse_change(source: Path, before: os.stat_result, after: os.stat_result) -> None:
+    try:
+        now = os.stat(source)
+    except FileNotFoundError as error:
+        raise SourceChanged(f"{source} went away while it was read") from error
+    first = (before.st_size, before.st_mtime_ns, before.st_ino)
+    if first != (after.st_size, after.st_mtime_ns, after.st_ino) or first != (now.st_size, now.st_mtime_ns, now.st_ino):
+        raise SourceChanged(f"{source} changed while it was read")
