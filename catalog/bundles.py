@@ -1,0 +1,162 @@
+"""Files that belong together and travel together, and the names under which they are delivered.
+
+Belongs here: queries on `bundles` and `bundle_members`. Does not belong here: deciding what belongs
+together (`pipeline.bundling`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+from sqlalchemy import Connection, text
+
+from catalog.paths import name_key, to_text
+from catalog.work import WorkQuery
+
+BUNDLING_LOCK = 0x6D70_0003
+
+LIBRARY = "sorted_library"
+to_sort = WorkQuery(
+    stage=LIBRARY,
+    table="bundle_members b",
+    alias="b",
+    where=(
+        "b.library_path IS NULL AND EXISTS (SELECT 1 FROM deliveries d "
+        "WHERE d.bundle_member_id = b.id AND d.state = 'verified')"
+    ),
+    date="b.partition_date",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """Files with one lead and one date."""
+
+    id: int
+    lead_media_file_id: int
+    kind: str
+    name_suffix: str
+    partition_date: date
+
+
+def lock_bundling(connection: Connection) -> None:
+    """Lets one transaction at a time form bundles, so that two halves never miss each other."""
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": BUNDLING_LOCK})
+
+
+def bundles_of(connection: Connection, media_file_id: int) -> list[Bundle]:
+    """Returns the bundles that a content is a member of, the oldest first."""
+    rows = connection.execute(
+        text(
+            "SELECT b.id, b.lead_media_file_id, b.kind, b.name_suffix, b.partition_date FROM bundles b "
+            "JOIN bundle_members bm ON bm.bundle_id = b.id WHERE bm.media_file_id = :id ORDER BY b.id"
+        ),
+        {"id": media_file_id},
+    )
+    return [Bundle(*row) for row in rows]
+
+
+def add_bundle(connection: Connection, lead_media_file_id: int, kind: str, name_suffix: str, day: date) -> Bundle:
+    """Writes a bundle without members."""
+    row = connection.execute(
+        text(
+            "INSERT INTO bundles (lead_media_file_id, kind, name_suffix, partition_date) "
+            "VALUES (:lead, :kind, :suffix, :day) "
+            "RETURNING id, lead_media_file_id, kind, name_suffix, partition_date"
+        ),
+        {"lead": lead_media_file_id, "kind": kind, "suffix": name_suffix, "day": day},
+    ).one()
+    return Bundle(*row)
+
+
+def set_bundle_kind(connection: Connection, bundle_id: int, kind: str) -> None:
+    """Says what a bundle has become after a late half joined."""
+    connection.execute(text("UPDATE bundles SET kind = :kind WHERE id = :id"), {"id": bundle_id, "kind": kind})
+
+
+def name_is_free(connection: Connection, day: date, file_name: str) -> bool:
+    """Returns whether no member of that day has a name that a NAS would take for the same."""
+    taken = connection.execute(
+        text("SELECT 1 FROM bundle_members WHERE partition_date = :day AND name_key = :key"),
+        {"day": day, "key": to_text(name_key(file_name))},
+    ).scalar()
+    return taken is None
+
+
+def add_member(
+    connection: Connection, bundle: Bundle, media_file_id: int, role: str, file_name: str
+) -> int | None:
+    """Adds a content to a bundle under the name that it will be delivered as.
+
+    Returns:
+        The member's id; None when it was a member already.
+    """
+    return connection.execute(
+        text(
+            "INSERT INTO bundle_members (bundle_id, media_file_id, role, file_name, name_key, partition_date) "
+            "VALUES (:bundle, :media, :role, :name, :key, :day) "
+            "ON CONFLICT (bundle_id, media_file_id) DO NOTHING RETURNING id"
+        ),
+        {
+            "bundle": bundle.id,
+            "media": media_file_id,
+            "role": role,
+            "name": to_text(file_name),
+            "key": to_text(name_key(file_name)),
+            "day": bundle.partition_date,
+        },
+    ).scalar()
+
+
+def is_member(connection: Connection, bundle_id: int, media_file_id: int) -> bool:
+    """Returns whether a content belongs to a bundle."""
+    found = connection.execute(
+        text("SELECT 1 FROM bundle_members WHERE bundle_id = :bundle AND media_file_id = :media"),
+        {"bundle": bundle_id, "media": media_file_id},
+    ).scalar()
+    return found is not None
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryItem:
+    """A member and the copy of it that the sorted library should show."""
+
+    id: int
+    media_file_id: int
+    kind: str
+    role: str
+    file_name: str
+    partition_date: date
+    sha256: str
+    stored_root: str
+    stored_path: str
+
+
+def load_library_items(connection: Connection, ids: list[int]) -> list[LibraryItem]:
+    """Returns members in the order of `ids`."""
+    rows = connection.execute(
+        text(
+            "SELECT b.id, b.media_file_id, m.kind, b.role, b.file_name, b.partition_date, m.sha256, m.stored_root, "
+            "m.stored_path FROM bundle_members b JOIN media_files m ON m.id = b.media_file_id WHERE b.id = ANY(:ids)"
+        ),
+        {"ids": ids},
+    )
+    found = {row.id: LibraryItem(*row) for row in rows}
+    return [found[row_id] for row_id in ids if row_id in found]
+
+
+def set_library(connection: Connection, member_id: int, path: str, target: str) -> None:
+    """Records where a member stands in the sorted library, and what it shows there."""
+    connection.execute(
+        text("UPDATE bundle_members SET library_path = :path, library_target = :target WHERE id = :id"),
+        {"id": member_id, "path": path, "target": target},
+    )
+
+
+def library_path_is_taken(connection: Connection, path: str) -> bool:
+    """Returns whether another member stands at a path of the sorted library."""
+    return (
+        connection.execute(text("SELECT 1 FROM bundle_members WHERE library_path = :path"), {"path": path}).scalar()
+        is not None
+    )

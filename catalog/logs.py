@@ -1,0 +1,61 @@
+"""What happened to a file, and figures over time.
+
+Belongs here: writing the catalog's own log and metrics. Does not belong here: the program's log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import Connection, text
+
+
+def log_event(
+    connection: Connection,
+    *,
+    run_id: str,
+    stage: str,
+    event: str,
+    media_file_id: int | None = None,
+    source_file_id: int | None = None,
+    detail: str | None = None,
+) -> None:
+    """Adds one line to a file's history, in the transaction of what it tells about."""
+    connection.execute(
+        text(
+            "INSERT INTO pipeline_logs (run_id, stage, event, media_file_id, source_file_id, detail) "
+            "VALUES (:run_id, :stage, :event, :media_file_id, :source_file_id, :detail)"
+        ),
+        {
+            "run_id": run_id,
+            "stage": stage,
+            "event": event,
+            "media_file_id": media_file_id,
+            "source_file_id": source_file_id,
+            "detail": detail,
+        },
+    )
+
+
+def add_metrics(connection: Connection, run_id: str, stage: str, values: Mapping[str, float]) -> None:
+    """Keeps a stage's figures of one run."""
+    rows = [{"run_id": run_id, "stage": stage, "name": name, "value": value} for name, value in values.items()]
+    if rows:
+        connection.execute(
+            text("INSERT INTO pipeline_metrics (run_id, stage, name, value) VALUES (:run_id, :stage, :name, :value)"),
+            rows,
+        )
+
+
+def run_metrics(connection: Connection, run_ids: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Returns the sums of some runs' figures, by stage and name."""
+    rows = connection.execute(
+        text(
+            "SELECT stage, name, sum(value) AS value FROM pipeline_metrics WHERE run_id = ANY(:ids) GROUP BY stage, name"
+        ),
+        {"ids": list(run_ids)},
+    )
+    sums: dict[str, dict[str, float]] = {}
+    for row in rows:
+        sums.setdefault(row.stage, {})[row.name] = row.value
+    return sums

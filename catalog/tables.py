@@ -1,0 +1,396 @@
+"""The catalog's tables, as the newest migration leaves them.
+
+Belongs here: names, types, keys, constraints and the indexes that the queries use. A test holds
+these definitions against the migrated database. Does not belong here: queries, or rows.
+
+Event times are `timestamptz`; the capture time is a local timestamp beside an offset that may be
+unknown; sizes are bytes; paths are relative to a named root.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    DateTime,
+    Float,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+SCHEMA = "mediapipe"
+
+metadata = MetaData(
+    schema=SCHEMA,
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    },
+)
+
+
+def _id() -> Column[int]:
+    return Column("id", BigInteger, Identity(always=True), primary_key=True)
+
+
+def _when(name: str, *, required: bool = True) -> Column[Any]:
+    default = func.now() if required else None
+    return Column(name, DateTime(timezone=True), nullable=not required, server_default=default)
+
+
+def _one_of(column: str, *values: str) -> CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+system_config = Table(
+    "system_config",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("value", JSONB, nullable=False),
+    _when("updated_at"),
+)
+
+roots = Table(
+    "roots",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("marker_id", Text, nullable=False, unique=True),
+    _when("created_at"),
+)
+
+sources = Table(
+    "sources",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("location", Text, nullable=False),
+    Column("file_count", BigInteger, nullable=False, server_default="0"),
+    _when("listed_at", required=False),
+    _when("away_since", required=False),
+    _when("created_at"),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    _id(),
+    Column("run_id", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    _when("started_at"),
+    _when("ended_at", required=False),
+    Index("ix_leases_open", "run_id", postgresql_where=text("ended_at IS NULL")),
+)
+
+media_files = Table(
+    "media_files",
+    metadata,
+    _id(),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("apple_checksum", Text),
+    Column("payload_hash", Text),
+    Column("phash", LargeBinary),
+    Column("size", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("format", Text, nullable=False),
+    Column("mime", Text, nullable=False),
+    Column("stored_root", Text, nullable=False),
+    Column("stored_path", Text, nullable=False),
+    Column("thumbnail_path", Text),
+    Column("capture_local", DateTime(timezone=False), nullable=False),
+    Column("capture_offset_minutes", SmallInteger),
+    Column("capture_provenance", Text, nullable=False),
+    Column("capture_flag", Text),
+    Column("partition_date", Date, nullable=False),
+    Column("width", Integer),
+    Column("height", Integer),
+    Column("orientation", SmallInteger),
+    Column("duration_seconds", Float),
+    Column("make", Text),
+    Column("model", Text),
+    Column("content_identifier", Text),
+    Column("image_unique_id", Text),
+    Column("subsec", Text),
+    Column("has_gps", Boolean, nullable=False, server_default="false"),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    _when("acknowledged_at", required=False),
+    _when("deduplicated_at", required=False),
+    Column("plan_fingerprint", String(12)),
+    Column("rendition_id", BigInteger, ForeignKey(f"{SCHEMA}.renditions.id", use_alter=True)),
+    _when("created_at"),
+    _one_of("kind", "photo", "raw", "video", "sidecar"),
+    _one_of("state", "kept", "damaged"),
+    CheckConstraint("size >= 0", name="size"),
+    CheckConstraint("state <> 'damaged' OR reason IS NOT NULL", name="damaged_has_reason"),
+    CheckConstraint("phash IS NULL OR octet_length(phash) = 32", name="phash_length"),
+    UniqueConstraint("stored_root", "stored_path"),
+    Index("ix_media_files_partition_date", "partition_date", "id"),
+    Index("ix_media_files_to_deduplicate", "partition_date", "id", postgresql_where=text("deduplicated_at IS NULL")),
+    Index("ix_media_files_to_compress", "partition_date", "id", postgresql_where=text("plan_fingerprint IS NULL")),
+    Index("ix_media_files_plan_fingerprint", "plan_fingerprint", "partition_date", "id"),
+    Index("ix_media_files_size", "size"),
+    Index("ix_media_files_damaged", "partition_date", postgresql_where=text("state = 'damaged'")),
+    Index(
+        "ix_media_files_content_identifier",
+        "content_identifier",
+        postgresql_where=text("content_identifier IS NOT NULL"),
+    ),
+)
+
+source_files = Table(
+    "source_files",
+    metadata,
+    _id(),
+    Column("source", Text, ForeignKey(f"{SCHEMA}.sources.name"), nullable=False),
+    Column("source_id", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("folder", Text, nullable=False),
+    Column("stem_key", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("mtime_ns", BigInteger, nullable=False),
+    Column("capture_local", DateTime(timezone=False), nullable=False),
+    Column("capture_offset_minutes", SmallInteger),
+    Column("capture_provenance", Text, nullable=False),
+    Column("capture_flag", Text),
+    Column("partition_date", Date, nullable=False),
+    Column("state", Text, nullable=False, server_default="pending"),
+    Column("reason", Text),
+    Column("media_file_id", BigInteger, ForeignKey(f"{SCHEMA}.media_files.id")),
+    _when("settled_at", required=False),
+    _when("acknowledged_at", required=False),
+    _when("first_seen_at"),
+    _when("gone_at", required=False),
+    UniqueConstraint("source", "source_id", "version"),
+    _one_of("kind", "photo", "raw", "video", "sidecar"),
+    _one_of("state", "pending", "failed", "kept", "duplicate", "renamed", "rejected", "superseded"),
+    CheckConstraint(
+        "(state IN ('kept', 'duplicate', 'renamed')) = (media_file_id IS NOT NULL)", name="settled_has_content"
+    ),
+    CheckConstraint("state NOT IN ('failed', 'rejected') OR reason IS NOT NULL", name="reason"),
+    Index(
+        "ix_source_files_pending",
+        "partition_date",
+        "id",
+        postgresql_where=text("state IN ('pending', 'failed')"),
+    ),
+    Index("ix_source_files_rejected", "partition_date", "id", postgresql_where=text("state = 'rejected'")),
+    Index("ix_source_files_partition_date", "partition_date", "id"),
+    Index("ix_source_files_siblings", "source", "folder", "stem_key"),
+    Index("ix_source_files_media_file_id", "media_file_id"),
+    Index(
+        "uq_source_files_one_kept",
+        "media_file_id",
+        unique=True,
+        postgresql_where=text("state = 'kept'"),
+    ),
+)
+
+work = Table(
+    "work",
+    metadata,
+    Column("stage", Text, primary_key=True),
+    Column("row_id", BigInteger, primary_key=True),
+    Column("lease_id", BigInteger, ForeignKey(f"{SCHEMA}.leases.id")),
+    Column("partition_date", Date, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    _when("not_before", required=False),
+    Column("error", Text),
+    _when("changed_at"),
+    Index("ix_work_lease_id", "lease_id", postgresql_where=text("lease_id IS NOT NULL")),
+    Index("ix_work_failed", "stage", "partition_date", postgresql_where=text("error IS NOT NULL")),
+)
+
+bundles = Table(
+    "bundles",
+    metadata,
+    _id(),
+    Column("lead_media_file_id", BigInteger, ForeignKey(f"{SCHEMA}.media_files.id"), nullable=False, unique=True),
+    Column("kind", Text, nullable=False),
+    Column("name_suffix", Text, nullable=False, server_default=""),
+    Column("partition_date", Date, nullable=False),
+    _when("created_at"),
+    _one_of("kind", "single", "live_photo", "raw_jpeg", "edited", "mixed"),
+)
+
+bundle_members = Table(
+    "bundle_members",
+    metadata,
+    _id(),
+    Column("bundle_id", BigInteger, ForeignKey(f"{SCHEMA}.bundles.id"), nullable=False),
+    Column("media_file_id", BigInteger, ForeignKey(f"{SCHEMA}.media_files.id"), nullable=False),
+    Column("role", Text, nullable=False),
+    Column("file_name", Text, nullable=False),
+    Column("name_key", Text, nullable=False),
+    Column("partition_date", Date, nullable=False),
+    Column("library_path", Text, unique=True),
+    Column("library_target", Text),
+    _when("created_at"),
+    UniqueConstraint("bundle_id", "media_file_id"),
+    UniqueConstraint("partition_date", "name_key"),
+    _one_of("role", "lead", "live_video", "raw", "edit", "sidecar"),
+    Index("ix_bundle_members_media_file_id", "media_file_id"),
+    Index("ix_bundle_members_no_library_path", "partition_date", "id", postgresql_where=text("library_path IS NULL")),
+)
+
+duplicate_files = Table(
+    "duplicate_files",
+    metadata,
+    _id(),
+    Column("kind", Text, nullable=False),
+    Column("source_file_id", BigInteger, ForeignKey(f"{SCHEMA}.source_files.id"), unique=True),
+    Column("media_file_id", BigInteger, ForeignKey(f"{SCHEMA}.media_files.id")),
+    Column("kept_media_file_id", BigInteger, ForeignKey(f"{SCHEMA}.media_files.id"), nullable=False),
+    Column("distance", SmallInteger),
+    Column("correlation", Float),
+    Column("decision", Text, nullable=False),
+    Column("decided_by", Text, nullable=False),
+    _when("decided_at"),
+    _one_of("kind", "exact", "payload", "near"),
+    _one_of("decision", "merged", "proposed", "accepted", "declined"),
+    CheckConstraint("(source_file_id IS NULL) <> (media_file_id IS NULL)", name="one_subject"),
+    CheckConstraint("media_file_id IS NULL OR media_file_id <> kept_media_file_id", name="never_of_itself"),
+    UniqueConstraint("media_file_id", "kept_media_file_id"),
+    Index("ix_duplicate_files_kept_media_file_id", "kept_media_file_id"),
+)
+
+renditions = Table(
+    "renditions",
+    metadata,
+    _id(),
+    Column("media_file_id", BigInteger, ForeignKey(f"{SCHEMA}.media_files.id"), nullable=False),
+    Column("plan_fingerprint", String(12), nullable=False),
+    Column("tier", Text, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("path", Text, unique=True),
+    Column("sha256", String(64)),
+    Column("size", BigInteger),
+    Column("width", Integer),
+    Column("height", Integer),
+    Column("format", Text),
+    Column("quality_score", Float),
+    Column("detail", Text, nullable=False),
+    Column("seconds", Float, nullable=False, server_default="0"),
+    Column("run_id", Text, nullable=False),
+    _when("created_at"),
+    _when("retired_at", required=False),
+    UniqueConstraint("media_file_id", "plan_fingerprint"),
+    _one_of("outcome", "made", "kept_original"),
+    CheckConstraint(
+        "(outcome = 'made') = (path IS NOT NULL AND sha256 IS NOT NULL AND size IS NOT NULL)", name="made_has_file"
+    ),
+    Index("ix_renditions_sha256", "sha256"),
+    Index("ix_renditions_run_id", "run_id"),
+)
+
+batches = Table(
+    "batches",
+    metadata,
+    _id(),
+    Column("destination", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("file_count", Integer, nullable=False, server_default="0"),
+    Column("byte_count", BigInteger, nullable=False, server_default="0"),
+    _when("created_at"),
+    UniqueConstraint("destination", "run_id"),
+)
+
+# What a destination has yet to stage: filled when a bundle member or a new rendition appears, emptied in
+# the transaction that writes the delivery, so that "what is due" never scans the library.
+staging_queue = Table(
+    "staging_queue",
+    metadata,
+    Column("destination", Text, primary_key=True),
+    Column("bundle_member_id", BigInteger, ForeignKey(f"{SCHEMA}.bundle_members.id"), primary_key=True),
+    Column("partition_date", Date, nullable=False),
+    _when("queued_at"),
+    Index("ix_staging_queue_partition_date", "destination", "partition_date"),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    _id(),
+    Column("destination", Text, nullable=False),
+    Column("bundle_member_id", BigInteger, ForeignKey(f"{SCHEMA}.bundle_members.id"), nullable=False),
+    Column("role", Text, nullable=False),
+    Column("batch_id", BigInteger, ForeignKey(f"{SCHEMA}.batches.id"), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("remote_path", Text, nullable=False),
+    Column("replaces_path", Text),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    Column("remote_ids", JSONB, nullable=False, server_default="{}"),
+    Column("evidence", JSONB),
+    _when("evidence_at", required=False),
+    Column("partition_date", Date, nullable=False),
+    _when("created_at"),
+    _when("changed_at"),
+    UniqueConstraint("destination", "bundle_member_id", "role"),
+    UniqueConstraint("destination", "remote_path"),
+    _one_of("role", "original", "rendition"),
+    _one_of("state", "staged", "uploaded", "verified"),
+    CheckConstraint("(state = 'verified') <= (evidence IS NOT NULL AND evidence_at IS NOT NULL)", name="evidence"),
+    Index("ix_deliveries_bundle_member_id", "bundle_member_id"),
+    Index(
+        "ix_deliveries_open",
+        "destination",
+        "state",
+        "partition_date",
+        "id",
+        postgresql_where=text("state <> 'verified'"),
+    ),
+    Index("ix_deliveries_partition_date", "destination", "partition_date", "id"),
+)
+
+pipeline_logs = Table(
+    "pipeline_logs",
+    metadata,
+    _id(),
+    _when("at"),
+    Column("run_id", Text, nullable=False),
+    Column("stage", Text, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("source_file_id", BigInteger, ForeignKey(f"{SCHEMA}.source_files.id")),
+    Column("media_file_id", BigInteger, ForeignKey(f"{SCHEMA}.media_files.id")),
+    Column("detail", Text),
+    Index("ix_pipeline_logs_media_file_id", "media_file_id", "id"),
+    Index("ix_pipeline_logs_source_file_id", "source_file_id", "id"),
+)
+
+pipeline_metrics = Table(
+    "pipeline_metrics",
+    metadata,
+    _id(),
+    _when("at"),
+    Column("run_id", Text, nullable=False),
+    Column("stage", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("value", Float, nullable=False),
+    Index("ix_pipeline_metrics_name", "name", "at"),
+    Index("ix_pipeline_metrics_run_id", "run_id"),
+)

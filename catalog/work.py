@@ -1,0 +1,227 @@
+"""What is due, who has taken it, and what failed: one small mechanism for every stage.
+
+Belongs here: claiming rows in short batches, recording failures with their back-off, counting what
+is left. Does not belong here: which rows a stage wants (its `WorkQuery`), or what is done with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Literal
+
+from sqlalchemy import Connection, text
+
+from catalog.leases import LIVING_LEASES
+
+Redo = Literal["none", "failed", "all"]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkQuery:
+    """The rows that a stage has yet to work on, as SQL fragments.
+
+    Attributes:
+        stage: The stage's name, for instance `compressed_media`.
+        table: The FROM clause; the first alias is the row that is claimed.
+        alias: That alias.
+        where: The predicate of a row that is due, in words of the catalog.
+        date: The column that holds the row's partition date.
+        params: Values of the predicate's parameters.
+    """
+
+    stage: str
+    table: str
+    alias: str
+    where: str
+    date: str
+    params: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The dates that a run works on, both ends included."""
+
+    first: date
+    last: date
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRules:
+    """Under which rules rows are claimed.
+
+    Attributes:
+        lease_id: The run's lease.
+        redo: `none` leaves failures alone, `failed` tries them again after their back-off, `all` at once.
+        max_attempts: After so many failures a row waits for a person.
+    """
+
+    lease_id: int
+    redo: Redo
+    max_attempts: int
+
+
+# A row that is nobody's at the moment. Failed rows keep the lease that failed them, so that one run
+# never meets the same failure twice.
+_TAKEN = f"""
+    EXISTS (SELECT 1 FROM work w WHERE w.stage = :stage AND w.row_id = {{row}} AND (
+        w.lease_id IN ({LIVING_LEASES})
+        OR (w.error IS NOT NULL AND (:redo = 'none'
+            OR (:redo = 'failed' AND (w.not_before > now() OR w.attempts >= :max_attempts))))))
+"""
+
+
+def _taken(query: WorkQuery) -> str:
+    return _TAKEN.format(row=f"{query.alias}.id")
+
+
+def claim(connection: Connection, query: WorkQuery, scope: Scope, rules: ClaimRules, limit: int) -> list[int]:
+    """Takes up to `limit` due rows for a run; the caller commits at once.
+
+    Returns:
+        The ids, oldest date first. Rows that another living run holds are passed over.
+    """
+    statement = f"""
+        WITH due AS (
+            SELECT {query.alias}.id AS row_id, {query.date} AS day FROM {query.table}
+            WHERE {query.where} AND {query.date} BETWEEN :first AND :last AND NOT {_taken(query)}
+            ORDER BY {query.date}, {query.alias}.id LIMIT :limit FOR UPDATE OF {query.alias} SKIP LOCKED
+        ), taken AS (
+            INSERT INTO work AS w (stage, row_id, lease_id, partition_date)
+            SELECT :stage, row_id, :lease_id, day FROM due
+            ON CONFLICT (stage, row_id) DO UPDATE SET lease_id = :lease_id, changed_at = now()
+            WHERE w.lease_id IS NULL OR w.lease_id NOT IN ({LIVING_LEASES})
+            RETURNING row_id, partition_date
+        )
+        SELECT row_id FROM taken ORDER BY partition_date, row_id
+    """
+    parameters = {
+        **query.params,
+        "stage": query.stage,
+        "first": scope.first,
+        "last": scope.last,
+        "lease_id": rules.lease_id,
+        "redo": rules.redo,
+        "max_attempts": rules.max_attempts,
+        "limit": limit,
+    }
+    return list(connection.execute(text(statement), parameters).scalars())
+
+
+def finish(connection: Connection, stage: str, row_id: int, lease_id: int) -> bool:
+    """Ends a claim in the transaction that records its result.
+
+    Returns:
+        False when the claim is no longer this lease's: the result must then not be recorded.
+    """
+    result = connection.execute(
+        text("DELETE FROM work WHERE stage = :stage AND row_id = :row_id AND lease_id = :lease_id"),
+        {"stage": stage, "row_id": row_id, "lease_id": lease_id},
+    )
+    return result.rowcount == 1
+
+
+def fail(
+    connection: Connection, stage: str, row_id: int, lease_id: int, error: str, backoff_seconds: Sequence[float]
+) -> bool:
+    """Records a failure of one row.
+
+    Args:
+        connection: The catalog.
+        stage: The stage that failed it.
+        row_id: The row.
+        lease_id: The lease that holds it.
+        error: Why, in the person's words.
+        backoff_seconds: How long to leave it alone, by number of attempts; the last value repeats.
+
+    Returns:
+        False when the claim is no longer this lease's.
+    """
+    steps = list(backoff_seconds)
+    result = connection.execute(
+        text(
+            """
+            UPDATE work SET attempts = attempts + 1, error = :error, changed_at = now(),
+                not_before = now() + make_interval(secs => (CAST(:steps AS float8[]))[LEAST(attempts + 1, :count)])
+            WHERE stage = :stage AND row_id = :row_id AND lease_id = :lease_id
+            """
+        ),
+        {
+            "stage": stage,
+            "row_id": row_id,
+            "lease_id": lease_id,
+            "error": error,
+            "steps": steps,
+            "count": len(steps),
+        },
+    )
+    return result.rowcount == 1
+
+
+def release(connection: Connection, lease_id: int) -> None:
+    """Gives back every row that a lease had claimed and not finished."""
+    connection.execute(
+        text("DELETE FROM work WHERE lease_id = :id AND error IS NULL AND attempts = 0"), {"id": lease_id}
+    )
+    connection.execute(text("UPDATE work SET lease_id = NULL WHERE lease_id = :id"), {"id": lease_id})
+
+
+def forget_failures(connection: Connection, stage: str, scope: Scope) -> None:
+    """Makes the failures of some dates look new, for a run that is told to redo everything."""
+    connection.execute(
+        text(
+            "DELETE FROM work WHERE stage = :stage AND partition_date BETWEEN :first AND :last "
+            f"AND (lease_id IS NULL OR lease_id NOT IN ({LIVING_LEASES}))"
+        ),
+        {"stage": stage, "first": scope.first, "last": scope.last},
+    )
+
+
+def due_dates(connection: Connection, query: WorkQuery, rules: ClaimRules) -> list[date]:
+    """Returns the dates at which a run of now would find something to do, in order."""
+    statement = f"SELECT DISTINCT {query.date} AS day FROM {query.table} WHERE {query.where} AND NOT {_taken(query)}"
+    parameters = {
+        **query.params,
+        "stage": query.stage,
+        "redo": rules.redo,
+        "max_attempts": rules.max_attempts,
+    }
+    return sorted(connection.execute(text(statement), parameters).scalars())
+
+
+def count_due(connection: Connection, query: WorkQuery, scope: Scope | None = None) -> int:
+    """Counts what is due, failures included, at some dates or at all."""
+    within = f" AND {query.date} BETWEEN :first AND :last" if scope else ""
+    parameters = dict(query.params)
+    if scope:
+        parameters.update(first=scope.first, last=scope.last)
+    statement = f"SELECT count(*) FROM {query.table} WHERE {query.where}{within}"
+    return int(connection.execute(text(statement), parameters).scalar_one())
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One row that failed: when it was last tried, how often, and why."""
+
+    row_id: int
+    partition_date: date
+    attempts: int
+    error: str
+
+
+def failures(connection: Connection, stage: str, limit: int = 20) -> tuple[int, list[Failure]]:
+    """Returns how many rows of a stage stand failed at any date, and the newest few."""
+    total = int(
+        connection.execute(
+            text("SELECT count(*) FROM work WHERE stage = :stage AND error IS NOT NULL"), {"stage": stage}
+        ).scalar_one()
+    )
+    rows = connection.execute(
+        text(
+            "SELECT row_id, partition_date, attempts, error FROM work WHERE stage = :stage AND error IS NOT NULL "
+            "ORDER BY changed_at DESC LIMIT :limit"
+        ),
+        {"stage": stage, "limit": limit},
+    )
+    return total, [Failure(row.row_id, row.partition_date, row.attempts, row.error) for row in rows]

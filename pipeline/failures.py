@@ -1,0 +1,70 @@
+"""What can go wrong, told apart by what follows from it, and in the person's words.
+
+Belongs here: the exceptions that end a run, and the sentence for those that fail one file. Does not
+belong here: recording a failure (`catalog.work`), or retrying it (`pipeline.stage`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from concurrent.futures import TimeoutError as TaskTimeout
+
+from sqlalchemy.exc import DBAPIError
+
+from media.files import ContentMismatch, SourceChanged
+
+
+class RunStopped(Exception):
+    """The run cannot go on; what was finished stays finished, the rest waits for the next run."""
+
+
+class RefusedForSafety(RunStopped):
+    """Going on might cost a photo, so nothing was touched."""
+
+
+class WorkerDied(Exception):
+    """The process that worked on one file ended; the file may have crashed its decoder."""
+
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_DISK_GONE = (errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENOTCONN, errno.EROFS)
+
+
+def stops_the_run(error: BaseException) -> RunStopped | None:
+    """Returns the end of the run that an error means, None when it concerns one file alone."""
+    if isinstance(error, RunStopped):
+        return error
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return RunStopped("The database went away in the middle of the run. Nothing is lost: start it and run again.")
+    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        return RunStopped(
+            f"The disk is full{_where(error)}. Nothing is lost: make room and run again, it goes on where it stopped."
+        )
+    if isinstance(error, OSError) and error.errno in _DISK_GONE and error.errno != errno.EIO:
+        return RunStopped(
+            f"The disk{_where(error)} went away or refuses writing ({os.strerror(error.errno)}). "
+            "Nothing is lost: look at the mount and run again."
+        )
+    return None
+
+
+def in_words(error: BaseException) -> str:
+    """Returns one sentence that says why a file failed and what to do."""
+    if isinstance(error, TaskTimeout):
+        return "it took too long; raise compute.task_timeout_seconds if the file is sound"
+    if isinstance(error, WorkerDied):
+        return f"the process that worked on it ended ({error}); it is tried again"
+    if isinstance(error, FileNotFoundError):
+        return f"the file is gone{_where(error)}"
+    if isinstance(error, PermissionError):
+        return f"reading or writing is not allowed{_where(error)}; check the owner and the rights"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}{_where(error)}"
+    if isinstance(error, SourceChanged | ContentMismatch | MemoryError):
+        return str(error) or "there was not enough memory for it"
+    return f"{type(error).__name__}: {error}"
+
+
+def _where(error: OSError) -> str:
+    return f" at {error.filename}" if error.filename else ""

@@ -1,0 +1,83 @@
+"""Where things stand under the roots.
+
+Belongs here: the folder of a date, and the names that originals, renditions, thumbnails and delivered
+files get. Does not belong here: writing them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from datetime import date
+from pathlib import Path
+
+ORIGINALS = "originals"
+RENDITIONS = "renditions"
+STAGING = "staging"
+LIBRARY = "library"
+TRASH = "trash"
+THUMBNAILS = "thumbnails"
+
+NAME_BYTES = 255  # what ext4, Btrfs, XFS and ZFS allow
+HASH_CHARS = 12
+
+
+def day_folder(day: date) -> str:
+    """Returns the folder of a date below a root: `YYYY/MM/DD`."""
+    return f"{day:%Y/%m/%d}"
+
+
+def named_with(name: str, suffix: str, extension: str | None = None) -> str:
+    """Returns a name with a suffix before its extension, short enough for any file system.
+
+    Args:
+        name: A file name.
+        suffix: What goes between its stem and its extension.
+        extension: Another extension, with its dot.
+    """
+    stem, own = os.path.splitext(name)
+    tail = suffix + (own if extension is None else extension)
+    room = NAME_BYTES - len(os.fsencode(tail))
+    return os.fsdecode(_cut(os.fsencode(stem), room)) + tail
+
+
+def _cut(raw: bytes, room: int) -> bytes:
+    if len(raw) <= room:
+        return raw
+    cut = raw[:room]
+    # Not in the middle of a UTF-8 character.
+    while cut and raw[len(cut)] & 0xC0 == 0x80:
+        cut = cut[:-1]
+    return cut
+
+
+def original_path(day: date, source_name: str, sha256: str) -> str:
+    """Returns where an original stands below its root; the same content on the same day stands there again."""
+    return f"{day_folder(day)}/{named_with(source_name, f'-{sha256[:HASH_CHARS]}')}"
+
+
+def rendition_path(stored_path: str, fingerprint: str, extension: str, day: date) -> str:
+    """Returns where the rendition of an original stands below its root."""
+    return f"{day_folder(day)}/{named_with(os.path.basename(stored_path), f'.{fingerprint[:6]}', extension)}"
+
+
+def delivered_name(file_name: str, role: str, extension: str | None) -> str:
+    """Returns the name of a member at a destination.
+
+    Args:
+        file_name: The member's own name, unique on its day.
+        role: `original` or `rendition`.
+        extension: The rendition's extension with its dot, None for an original.
+    """
+    if role == "original" or extension is None:
+        return file_name
+    own = os.path.splitext(file_name)[1]
+    same = {".jpeg": ".jpg"}.get(own.lower(), own.lower()) == extension.lower()
+    return file_name if same else f"{named_with(file_name, '')}{extension}"
+
+
+def folders_of_day(roots: Mapping[str, Path], day: date) -> Iterator[Path]:
+    """Yields the folders in which a run leaves temporary files for one date."""
+    for root in roots.values():
+        for tree in ("", ORIGINALS, RENDITIONS):
+            yield root / tree / day_folder(day)

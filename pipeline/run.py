@@ -1,0 +1,137 @@
+"""One run: its lease, its dates and what it works with.
+
+Belongs here: opening and closing a run's lease, and cleaning up after runs that were killed. Does
+not belong here: the stages.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any, Protocol
+
+from sqlalchemy import Engine
+
+from catalog import leases, work
+from catalog.leases import DeadLease
+from catalog.work import ClaimRules, Redo, Scope
+from media.files import PART_PREFIX, PART_SUFFIX
+from resources.compute import Task
+
+
+class Pool(Protocol):
+    """What the stage loop knows of a compute cluster."""
+
+    workers: int
+
+    def submit(self, task: Task, timeout: float) -> Future[Any]:
+        """Hands a task to a worker; the future fails with TimeoutError after `timeout` seconds."""
+        ...
+
+
+Progress = Callable[[str, int, int, float], None]
+
+
+def no_progress(stage: str, done: int, total: int, seconds: float) -> None:
+    """Says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What every stage of a run is given.
+
+    Attributes:
+        engine: The catalog.
+        pool: Where tasks run.
+        run_id: The run's id, as Dagster knows it.
+        lease_id: Its lease.
+        scope: Its dates.
+        redo: Whether failures, or everything, is done again.
+        limit: At most so many files a stage; 0 for all.
+        max_attempts: After so many failures a file waits for a person.
+        backoff_seconds: How long a failure is left alone, by number of attempts.
+        today: The day that counts as today.
+        progress: Called with (stage, done, total, seconds since the stage began).
+    """
+
+    engine: Engine
+    pool: Pool
+    run_id: str
+    lease_id: int
+    scope: Scope
+    redo: Redo = "failed"
+    limit: int = 0
+    max_attempts: int = 5
+    backoff_seconds: tuple[float, ...] = (60.0, 600.0, 3600.0)
+    today: date = field(default_factory=date.today)
+    progress: Progress = no_progress
+
+    @property
+    def rules(self) -> ClaimRules:
+        """Under which rules this run claims rows."""
+        return ClaimRules(self.lease_id, self.redo, self.max_attempts)
+
+    @property
+    def tag(self) -> str:
+        """The mark of this run in the names of its temporary files."""
+        return part_tag(self.lease_id)
+
+
+def part_tag(lease_id: int) -> str:
+    """Returns the mark of a lease in the names of temporary files."""
+    return f"L{lease_id}"
+
+
+@contextlib.contextmanager
+def leased(engine: Engine, run_id: str) -> Iterator[int]:
+    """Holds a lease for as long as the block runs; what it had claimed and not finished is given back.
+
+    Yields:
+        The lease's id.
+    """
+    with engine.connect() as session:
+        lease_id = leases.open_lease(session, run_id)
+        try:
+            yield lease_id
+        finally:
+            with contextlib.suppress(Exception):
+                # The session may be gone with the database; its lock then is too, and the next run cleans up.
+                session.rollback()
+                work.release(session, lease_id)
+                leases.close_lease(session, lease_id)
+
+
+def clean_up_after_dead_runs(
+    engine: Engine, roots: Mapping[str, Path], folders_of: Callable[[Mapping[str, Path], date], Iterator[Path]]
+) -> list[DeadLease]:
+    """Frees what killed runs had claimed and removes the temporary files that they left.
+
+    Args:
+        engine: The catalog.
+        roots: Every root that runs write to.
+        folders_of: Gives the folders in which a run writes for one date.
+
+    Returns:
+        The leases that were buried; their runs have failed.
+    """
+    with engine.begin() as connection:
+        dead = leases.dead_leases(connection)
+    for lease in dead:
+        with engine.connect() as connection:
+            days = leases.days_of(connection, lease.id)
+        folders = [folder for day in days for folder in folders_of(roots, day)]
+        for folder in folders:
+            _sweep(folder, part_tag(lease.id))
+        with engine.begin() as connection:
+            leases.bury_lease(connection, lease.id)
+    return dead
+
+
+def _sweep(folder: Path, tag: str) -> None:
+    for part in folder.glob(f"{PART_PREFIX}{tag}-*{PART_SUFFIX}*"):
+        part.unlink(missing_ok=True)
+

@@ -1,0 +1,220 @@
+"""The one loop that every stage shares.
+
+Belongs here: claiming what is due, keeping the pool busy, committing each result as it comes, and
+turning what goes wrong into a row with its reason. Does not belong here: anything that only one
+stage does; a stage adds its query, its pure task and its record.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import TimeoutError as TaskTimeout
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from pebble import ProcessExpired
+from sqlalchemy import Connection
+
+from catalog import work
+from catalog.work import WorkQuery
+from pipeline.failures import RunStopped, WorkerDied, in_words, stops_the_run
+from pipeline.run import Run
+from resources.compute import Task
+
+CLAIM_BATCH = 64
+TABLE_ROWS = 20
+FAILED = "failed"
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one file at one stage.
+
+    Attributes:
+        name: What it is counted as.
+        figures: More to add up, for instance bytes.
+        note: A line for the table of what is worth a look, None for nothing.
+    """
+
+    name: str
+    figures: dict[str, float] = field(default_factory=dict)
+    note: str | None = None
+
+
+class Stage(Protocol[Item]):
+    """What a stage adds to the loop."""
+
+    name: str
+
+    def query(self, run: Run) -> WorkQuery:
+        """Returns what is due for this stage."""
+        ...
+
+    def load(self, connection: Connection, ids: Sequence[int], run: Run) -> Sequence[Item]:
+        """Reads the claimed rows; a row that needs nothing any more may be left out."""
+        ...
+
+    def row_id(self, item: Item) -> int:
+        """Returns the id of the claimed row."""
+        ...
+
+    def label(self, item: Item) -> str:
+        """Returns what a person knows the file as."""
+        ...
+
+    def task(self, item: Item, run: Run) -> Task | None:
+        """Returns the pure work on files, None where recording is all there is."""
+        ...
+
+    def timeout(self, item: Item) -> float:
+        """Returns the seconds that the task may take."""
+        ...
+
+    def again(self, item: Item, run: Run, result: Any, tries: int) -> Task | None:
+        """Returns another task for a result or an error that is not the last word, else None."""
+        ...
+
+    def record(self, connection: Connection, item: Item, result: Any, run: Run) -> Outcome:
+        """Writes the result, in the transaction that ends the claim."""
+        ...
+
+    def failed(self, connection: Connection, item: Item, reason: str, run: Run) -> None:
+        """Writes what a failure means for the stage's own rows."""
+        ...
+
+
+@dataclass(slots=True)
+class StageReport:
+    """What a stage did in one run."""
+
+    stage: str
+    counts: Counter[str] = field(default_factory=Counter)
+    figures: Counter[str] = field(default_factory=Counter)
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def done(self) -> int:
+        """Files that were worked on, failures included."""
+        return sum(self.counts.values())
+
+    def add(self, label: str, outcome: Outcome) -> None:
+        """Counts one file."""
+        self.counts[outcome.name] += 1
+        self.figures.update(outcome.figures)
+        if outcome.note and len(self.notes) < TABLE_ROWS:
+            self.notes.append((label, outcome.note))
+
+    def add_failure(self, label: str, reason: str) -> None:
+        """Counts one file that failed."""
+        self.counts[FAILED] += 1
+        if len(self.failures) < TABLE_ROWS:
+            self.failures.append((label, reason))
+
+    def metrics(self) -> dict[str, float]:
+        """Returns every figure by its name, for the catalog."""
+        return {**self.figures, **self.counts, "seconds": round(self.seconds, 3)} if self.done else {}
+
+
+def work_off(stage: Stage[Item], run: Run) -> StageReport:
+    """Works on everything that is due for a stage at the run's dates.
+
+    Returns:
+        What was done.
+
+    Raises:
+        RunStopped: The disk is full, the database is away, or the like; what was finished is recorded.
+    """
+    report = StageReport(stage.name)
+    start = time.monotonic()
+    query = stage.query(run)
+    if run.redo == "all":
+        with run.engine.begin() as connection:
+            work.forget_failures(connection, stage.name, run.scope)
+    with run.engine.connect() as connection:
+        total = work.count_due(connection, query, run.scope)
+    if total:
+        total = min(total, run.limit) if run.limit else total
+        with run.engine.connect() as session:
+            for item, result in _worked(stage, run, _claimed(stage, query, run)):
+                _settle(stage, run, session, item, result, report)
+                run.progress(stage.name, report.done, total, time.monotonic() - start)
+    report.seconds = time.monotonic() - start
+    return report
+
+
+def _claimed(stage: Stage[Item], query: WorkQuery, run: Run) -> Iterator[Item]:
+    left = run.limit or None
+    while left is None or left > 0:
+        with run.engine.begin() as connection:
+            ids = work.claim(connection, query, run.scope, run.rules, min(CLAIM_BATCH, left or CLAIM_BATCH))
+        if not ids:
+            return
+        left = None if left is None else left - len(ids)
+        with run.engine.connect() as connection:
+            items = stage.load(connection, ids, run)
+        yield from items
+
+
+def _worked(stage: Stage[Item], run: Run, items: Iterator[Item]) -> Iterator[tuple[Item, Any]]:
+    """Yields each item with its task's result, or with the exception that it ended in, as they come."""
+    window = 2 * run.pool.workers + 2
+    flying: dict[Future[Any], tuple[Item, int]] = {}
+    exhausted = False
+    while flying or not exhausted:
+        while not exhausted and len(flying) < window:
+            item = next(items, None)
+            if item is None:
+                exhausted = True
+            elif (task := stage.task(item, run)) is None:
+                yield item, None
+            else:
+                flying[run.pool.submit(task, stage.timeout(item))] = (item, 1)
+        if not flying:
+            continue
+        done, _ = wait(flying, return_when=FIRST_COMPLETED)
+        for future in done:
+            item, tries = flying.pop(future)
+            result = _result_of(future)
+            if (task := stage.again(item, run, result, tries)) is None:
+                yield item, result
+            else:
+                flying[run.pool.submit(task, stage.timeout(item))] = (item, tries + 1)
+
+
+def _result_of(future: Future[Any]) -> Any:
+    try:
+        return future.result()
+    except ProcessExpired as error:
+        died = WorkerDied(f"exit code {error.exitcode}")
+        died.__cause__ = error
+        return died
+    except (TaskTimeout, Exception) as error:  # the file's failure, which becomes its row
+        return error
+
+
+def _settle(
+    stage: Stage[Item], run: Run, session: Connection, item: Item, result: Any, report: StageReport
+) -> None:
+    label = stage.label(item)
+    try:
+        if isinstance(result, BaseException):
+            raise result
+        with session.begin():
+            if not work.finish(session, stage.name, stage.row_id(item), run.lease_id):
+                raise RunStopped("This run lost its lease, so another run has taken over its files. Run again.")
+            outcome = stage.record(session, item, result, run)
+        report.add(label, outcome)
+    except Exception as error:
+        if (stop := stops_the_run(error)) is not None:
+            raise stop from error
+        reason = in_words(error)
+        with session.begin():
+            work.fail(session, stage.name, stage.row_id(item), run.lease_id, reason, run.backoff_seconds)
+            stage.failed(session, item, reason, run)
+        report.add_failure(label, reason)

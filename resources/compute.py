@@ -1,0 +1,105 @@
+"""Where pure file tasks run: a pool of processes of which any may die or be killed.
+
+Belongs here: sizing the pool, the limit of memory for a worker, the timeout of a task. Does not
+belong here: what a task does (`media`), or what its result means (`pipeline`).
+
+`ComputePool.submit` is all that the pipeline knows of it, so that another kind of cluster can stand
+behind the same function.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import signal
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+import psutil
+from pebble import ProcessPool
+
+_MB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A pure function on files, with plain values; it travels to a worker and brings back a small dict."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def fitting_workers(wanted: int, worker_memory_mb: int) -> int:
+    """Returns how many workers this machine carries.
+
+    Args:
+        wanted: A number that a person set, 0 for as many as fit.
+        worker_memory_mb: What one worker may take, in MiB.
+    """
+    if wanted > 0:
+        return wanted
+    by_memory = int(psutil.virtual_memory().available * 0.6 // (worker_memory_mb * _MB))
+    return max(1, min(len(os.sched_getaffinity(0)), by_memory))
+
+
+class ComputePool:
+    """A pool of spawned processes. The dead or timed-out task alone fails."""
+
+    def __init__(self, workers: int, worker_memory_mb: int) -> None:
+        """Starts no process yet: workers are spawned with the first task.
+
+        Args:
+            workers: Number of processes, at least 1.
+            worker_memory_mb: Memory of one worker in MiB; a task that wants more fails with MemoryError.
+        """
+        self.workers = workers
+        self._memory = worker_memory_mb * _MB
+        self._pool: ProcessPool | None = None
+
+    def submit(self, task: Task, timeout: float) -> Future[Any]:
+        """Hands a task to a worker.
+
+        Args:
+            task: What to do.
+            timeout: Seconds after which the worker is killed and the future fails with TimeoutError.
+        """
+        if self._pool is None:
+            self._pool = ProcessPool(
+                max_workers=self.workers,
+                initializer=_prepare_worker,
+                initargs=(self._memory,),
+                context=multiprocessing.get_context("spawn"),
+            )
+        future: Future[Any] = self._pool.schedule(
+            task.function, args=list(task.arguments), kwargs=dict(task.options), timeout=timeout
+        )
+        return future
+
+    def close(self) -> None:
+        """Ends every worker at once; tasks that still run are lost, which their claims survive."""
+        if self._pool is not None:
+            self._pool.stop()
+            self._pool.join()
+            self._pool = None
+
+    def __enter__(self) -> ComputePool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _prepare_worker(memory: int) -> None:
+    # One thread a worker: the pool is the parallelism, and two levels of it only fight over the cores.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    # Ctrl-C is for the run, which then ends the pool in order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,247 @@
+"""The one typed model of all settings: what can be set, its default, and what is allowed.
+
+Belongs here: `Settings`, the rules between its sections, and `load_settings`, which puts the layers on top of each
+other: defaults < `<home>/mediapipe.toml` < environment < command line or Launchpad. Does not belong here: the fields
+of a section (`settings_sections.py`), how a layer is read and an error put into words (`settings_layers.py`), writing
+the file (`settings_file.py`).
+
+Nothing is read at import: each call of `load_settings` sees the file and the environment as they are then.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from resources import settings_layers as layers
+from resources import settings_schema as schema
+from resources.settings_layers import Origin, SettingsError
+from resources.settings_sections import (
+    ArchiveDestination,
+    CompressionSettings,
+    ComputeSettings,
+    DeduplicationSettings,
+    FolderSource,
+    LibrarySettings,
+    Name,
+    RootsSettings,
+    RunsSettings,
+    TierSettings,
+    WebSettings,
+)
+
+__all__ = [
+    "ArchiveDestination",
+    "CompressionSettings",
+    "ComputeSettings",
+    "DeduplicationSettings",
+    "FolderSource",
+    "LibrarySettings",
+    "RootsSettings",
+    "RunsSettings",
+    "Settings",
+    "SettingsError",
+    "TierSettings",
+    "WebSettings",
+    "describe",
+    "home_folder",
+    "load_settings",
+]
+
+
+class Settings(BaseSettings):
+    """Every setting, as loaded: paths are absolute, names are known, secrets are masked wherever shown."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=layers.PREFIX, env_nested_delimiter=layers.LEVEL, env_ignore_empty=True, extra="forbid", frozen=True
+    )
+
+    home: Path = Field(description="The folder of all state. `--home` or `MEDIAPIPE_HOME`; never in the file.")
+    timezone: str = Field(default="UTC", description="Time zone of files that give only UTC; recorded at first start.")
+    start_date: date = Field(
+        default=date(1990, 1, 1),
+        description="First date of the partitions; fixed at first start. Older dates belong to it.",
+    )
+    database_url: SecretStr | None = Field(
+        default=None,
+        description="PostgreSQL to use in place of the embedded one. A password only by environment or `_FILE`.",
+    )
+    roots: RootsSettings = Field(default_factory=RootsSettings)
+    sources: dict[Name, FolderSource] = Field(default_factory=dict, description="Where photos come from, by name.")
+    destinations: dict[Name, ArchiveDestination] = Field(
+        default_factory=dict, description="Where photos go, by name. With none at all there is one, `archive`."
+    )
+    deduplication: DeduplicationSettings = Field(default_factory=DeduplicationSettings)
+    compression: CompressionSettings = Field(default_factory=CompressionSettings)
+    library: LibrarySettings = Field(default_factory=LibrarySettings)
+    runs: RunsSettings = Field(default_factory=RunsSettings)
+    compute: ComputeSettings = Field(default_factory=ComputeSettings)
+    web: WebSettings = Field(default_factory=WebSettings)
+
+    _origins: dict[str, Origin] = PrivateAttr(default_factory=dict)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Takes only what `load_settings` hands in: it read the layers, and knows which value came from where."""
+        return (init_settings,)
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError("must be a time zone by its IANA name, such as UTC or Europe/Berlin") from error
+        return name
+
+    @field_validator("database_url")
+    @classmethod
+    def _postgres(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(("postgresql://", "postgres://", "postgresql+")):
+            raise ValueError("must be a PostgreSQL address, such as postgresql://user@host/database")
+        return url
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve_folders(cls, data: Any) -> Any:
+        return _resolved(data) if isinstance(data, dict) and "home" in data else data
+
+    @model_validator(mode="after")
+    def _folders_apart(self) -> Self:
+        if problems := list(_overlaps(self)):
+            raise ValueError("\n".join(problems))
+        return self
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone of files that give only UTC."""
+        return ZoneInfo(self.timezone)
+
+    @property
+    def file(self) -> Path:
+        """The settings file, whether or not it exists."""
+        return self.home / layers.FILE_NAME
+
+    def masked(self) -> dict[str, dict[str, Any]]:
+        """Returns every setting by its dotted key, for showing: no secret is in it.
+
+        Returns:
+            For each key a JSON-able `value`, its origin in `from` (default, file, environment, credential or command
+            line), and in `name` the file or variable that it came from.
+        """
+        shown: dict[str, dict[str, Any]] = {}
+        secrets = schema.secret_keys(Settings)
+        for key, value in layers.leaves(self.model_dump(mode="json")):
+            origin = layers.origin_of(self._origins, key)
+            visible = layers.MASK if key in secrets and value is not None else value
+            shown[key] = {"value": visible, "from": origin.layer, "name": origin.name}
+        return shown
+
+
+def home_folder(home: Path | None = None, environ: Mapping[str, str] | None = None) -> Path:
+    """Returns the folder of all state: the given one, else `MEDIAPIPE_HOME`, else the one in the user's data folder."""
+    env = os.environ if environ is None else environ
+    data = env.get("XDG_DATA_HOME") or os.path.join(env.get("HOME") or "~", ".local", "share")
+    chosen = home or env.get("MEDIAPIPE_HOME") or os.path.join(data, "mediapipe-assets")
+    return Path(os.path.abspath(os.path.expanduser(chosen)))
+
+
+def load_settings(
+    home: Path | None = None,
+    *,
+    overrides: Mapping[str, object] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """Reads all layers and returns the settings that hold now.
+
+    Args:
+        home: The folder of all state, see `home_folder`.
+        overrides: What the command line or the Launchpad says, nested like the file.
+        environ: In place of the process's environment.
+
+    Raises:
+        SettingsError: Something unknown, wrong or dangerous was set; the message names every such setting, where it
+            was set, and what is allowed.
+    """
+    env = os.environ if environ is None else environ
+    folder = home_folder(home, env)
+    merged = layers.read_layers(Settings, folder / layers.FILE_NAME, env, overrides or {})
+    try:
+        settings = Settings(**{**merged.values, "home": folder})
+    except ValidationError as error:
+        raise SettingsError(layers.in_words(error, merged, schema.secret_keys(Settings))) from None
+    where = layers.HOME_GIVEN if home else layers.HOME_ENVIRONMENT if env.get("MEDIAPIPE_HOME") else layers.DEFAULT
+    settings._origins.update(merged.origins | {"home": where})
+    return settings
+
+
+def describe() -> list[tuple[str, str, str, str]]:
+    """Returns key, type, default and description of every setting, for the documentation."""
+    return [
+        (key, schema.type_in_words(field.annotation), schema.default_in_words(key, field), field.description or "")
+        for key, field in schema.fields(Settings)
+    ]
+
+
+def _resolved(data: dict[str, Any]) -> dict[str, Any]:
+    """Makes the paths of roots and destinations absolute, and fills in the defaults that depend on the home."""
+    home = Path(data["home"])
+    roots = data.get("roots", {})
+    if isinstance(roots, dict):
+        named = {name: field.default for name, field in RootsSettings.model_fields.items()} | roots
+        roots = {name: _under(home, value) for name, value in named.items()}
+    destinations = data.get("destinations", {layers.ARCHIVE: {}})
+    if isinstance(destinations, dict):
+        destinations = {name: _with_path(home, name, value) for name, value in destinations.items()}
+    return {**data, "roots": roots, "destinations": destinations}
+
+
+def _with_path(home: Path, name: str, destination: Any) -> Any:
+    if not isinstance(destination, dict):
+        return destination
+    filled = {"path": layers.ARCHIVE, **destination} if name == layers.ARCHIVE else destination
+    return {**filled, "path": _under(home, filled["path"])} if "path" in filled else filled
+
+
+def _under(home: Path, path: Any) -> Any:
+    return Path(os.path.abspath(home / os.path.expanduser(path))) if isinstance(path, str | Path) else path
+
+
+def _overlaps(settings: Settings) -> list[str]:
+    roots = {f"roots.{name}": path for name, path in settings.roots}
+    ours = roots | {f"destinations.{name}.path": entry.path for name, entry in settings.destinations.items()}
+    real = {name: Path(os.path.realpath(path)) for name, path in ours.items()}
+    problems = [
+        f"{one} ({ours[one]}) and {other} ({ours[other]}) overlap: each needs a folder of its own"
+        for index, one in enumerate(ours)
+        for other in list(ours)[index + 1 :]
+        if _nested(real[one], real[other])
+    ]
+    mine = real | {"home": Path(os.path.realpath(settings.home))}
+    for name, source in settings.sources.items():
+        path = Path(os.path.realpath(source.path))
+        clash = next((key for key, folder in mine.items() if source.enabled and _nested(path, folder)), None)
+        if clash:
+            problems.append(
+                f"sources.{name}.path ({source.path}) overlaps {clash} ({ours.get(clash, settings.home)}): what we "
+                "write would be taken in again; choose folders that do not hold each other"
+            )
+    return problems
+
+
+def _nested(one: Path, other: Path) -> bool:
+    return one.is_relative_to(other) or other.is_relative_to(one)
