@@ -160,3 +160,51 @@ def library_path_is_taken(connection: Connection, path: str) -> bool:
         connection.execute(text("SELECT 1 FROM bundle_members WHERE library_path = :path"), {"path": path}).scalar()
         is not None
     )
+
+
+def bundle_led_by(connection: Connection, media_file_id: int) -> Bundle | None:
+    """Returns the bundle whose lead a content is."""
+    row = connection.execute(
+        text(
+            "SELECT id, lead_media_file_id, kind, name_suffix, partition_date FROM bundles "
+            "WHERE lead_media_file_id = :id"
+        ),
+        {"id": media_file_id},
+    ).one_or_none()
+    return None if row is None else Bundle(*row)
+
+
+def move_single(connection: Connection, bundle: Bundle, media_file_id: int, role: str) -> bool:
+    """Moves a content that stood alone into the bundle of the lead that came later.
+
+    Its name stays: it may have been delivered under it.
+
+    Returns:
+        False when it stood in no bundle of its own.
+    """
+    alone = connection.execute(
+        text(
+            "SELECT b.id FROM bundles b WHERE b.lead_media_file_id = :media AND NOT EXISTS "
+            "(SELECT 1 FROM bundle_members o WHERE o.bundle_id = b.id AND o.media_file_id <> :media "
+            "AND o.role <> 'sidecar')"
+        ),
+        {"media": media_file_id},
+    ).scalar()
+    if alone is None:
+        return False
+    connection.execute(
+        text(
+            "UPDATE bundle_members o SET bundle_id = :bundle, role = CASE WHEN o.role = 'lead' THEN :role ELSE o.role END "
+            "WHERE o.bundle_id = :alone AND NOT EXISTS "
+            "(SELECT 1 FROM bundle_members x WHERE x.bundle_id = :bundle AND x.media_file_id = o.media_file_id)"
+        ),
+        {"bundle": bundle.id, "alone": alone, "role": role},
+    )
+    connection.execute(
+        text(
+            "DELETE FROM bundles b WHERE b.id = :alone "
+            "AND NOT EXISTS (SELECT 1 FROM bundle_members o WHERE o.bundle_id = b.id)"
+        ),
+        {"alone": alone},
+    )
+    return True

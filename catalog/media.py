@@ -21,6 +21,8 @@ to_deduplicate = WorkQuery(
     alias="m",
     where="m.deduplicated_at IS NULL",
     date="m.partition_date",
+    # Of two files with one name on one day the same one keeps it, whichever was stored first.
+    order="m.sha256",
 )
 
 

@@ -29,6 +29,7 @@ class WorkQuery:
         where: The predicate of a row that is due, in words of the catalog.
         date: The column that holds the row's partition date.
         params: Values of the predicate's parameters.
+        order: In which order rows of one date are taken, for stages whose result depends on it.
     """
 
     stage: str
@@ -37,6 +38,7 @@ class WorkQuery:
     where: str
     date: str
     params: Mapping[str, object] = field(default_factory=dict)
+    order: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +84,20 @@ def claim(connection: Connection, query: WorkQuery, scope: Scope, rules: ClaimRu
     Returns:
         The ids, oldest date first. Rows that another living run holds are passed over.
     """
+    order = query.order or f"{query.alias}.id"
     statement = f"""
         WITH due AS (
-            SELECT {query.alias}.id AS row_id, {query.date} AS day FROM {query.table}
+            SELECT {query.alias}.id AS row_id, {query.date} AS day, {order} AS place FROM {query.table}
             WHERE {query.where} AND {query.date} BETWEEN :first AND :last AND NOT {_taken(query)}
-            ORDER BY {query.date}, {query.alias}.id LIMIT :limit FOR UPDATE OF {query.alias} SKIP LOCKED
+            ORDER BY {query.date}, {order} LIMIT :limit FOR UPDATE OF {query.alias} SKIP LOCKED
         ), taken AS (
             INSERT INTO work AS w (stage, row_id, lease_id, partition_date)
             SELECT :stage, row_id, :lease_id, day FROM due
             ON CONFLICT (stage, row_id) DO UPDATE SET lease_id = :lease_id, changed_at = now()
             WHERE w.lease_id IS NULL OR w.lease_id NOT IN ({LIVING_LEASES})
-            RETURNING row_id, partition_date
+            RETURNING row_id
         )
-        SELECT row_id FROM taken ORDER BY partition_date, row_id
+        SELECT row_id FROM taken JOIN due USING (row_id) ORDER BY day, place
     """
     parameters = {
         **query.params,

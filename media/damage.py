@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import simplejpeg
-from PIL import Image
+import simplejpeg  # type: ignore[import-untyped]
+from PIL import Image, UnidentifiedImageError
 
 from media.kinds import Header, Identity, Kind, boxes
 from media.metadata import Items, Tiff, heif_items, jpeg_segments, read_exif
@@ -38,13 +38,15 @@ _MOST_TILE_MEGAPIXELS = 70
 _ANIMATION_MEGAPIXELS = 300
 _ITEM_TABLES_CAP = 8 << 20
 _MOST_PREVIEW_BYTES = 30 * _MEGA
+_SMALLEST_PREVIEW = 160
 _FILM_PACKETS, _FILM_BYTES = 300, 64 * _MEGA
 _FILM_SAMPLES = 256
 _REAL_IO_ERRORS = frozenset([errno.EIO, errno.ENOENT, errno.EACCES, errno.ESTALE, errno.ENXIO, errno.ETIMEDOUT])
 _HARMLESS_WARNINGS = ("metadata warning", "image size")  # too many values in a tag; large but allowed
 _HARMLESS_TIFF_NOTES = (b"TIFFFetchNormalTag", b"Warning", b"TIFFReadDirectory")
-_PILLOW_NAMES = {"png": "PNG", "gif": "GIF", "webp": "WEBP", "avif": "AVIF", "tiff": "TIFF"}
+_PILLOW_NAMES = {"png": "PNG", "gif": "GIF", "webp": "WEBP", "avif": "AVIF", "tiff": "TIFF", "jpeg": "JPEG"}
 _ORIENTATION = 0x0112
+_RARE_JPEG = ("subsampling", "unsupported", "precision")  # what simplejpeg passes on to a more general decoder
 
 
 class Damaged(Exception):
@@ -94,6 +96,8 @@ def check_decode(path: str | Path, identity: Identity) -> Decoded:
         found.damage = "opening it takes more memory than is allowed"
     except Image.DecompressionBombError:
         found.damage = "it claims to be far larger than can be opened safely"
+    except UnidentifiedImageError:
+        found.damage = "it cannot be opened: its header is corrupt, or of a kind that is not known here"
     except Exception as error:  # a decoder may raise anything on hostile bytes
         if isinstance(error, OSError) and error.errno in _REAL_IO_ERRORS:
             raise
@@ -130,7 +134,9 @@ def _show(found: Decoded, image: Image.Image, orientation: int) -> None:
 
 
 def _short(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0][:160].replace("tjDecompressHeader3(): ", "") or type(error).__name__
+    # The words of the system alone, where there are some: a full message names temporary paths.
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(text).splitlines()[0][:160]
 
 
 def _percent(part: float) -> str:
@@ -154,6 +160,9 @@ def _check_jpeg(path: Path, identity: Identity, found: Decoded) -> None:
     try:
         _decode_jpeg(data, found, progressive, strict=True)
     except ValueError as error:
+        if any(word in str(error).lower() for word in _RARE_JPEG):
+            _check_pillow(path, identity, found)
+            return
         with contextlib.suppress(ValueError, Damaged):
             _decode_jpeg(data, found, progressive, strict=False)
         raise Damaged(_jpeg_finding(data, found, progressive, _short(error))) from error
@@ -233,6 +242,7 @@ class _Heif:
     primary: int
     properties: dict[int, list[tuple[bytes, bytes]]]
     tiles: list[int]
+    is_preview: bool
 
     def data(self, item: int) -> bytes:
         return b"".join(self.header.at(start, length) for start, length in self.extents.get(item, []))
@@ -252,15 +262,17 @@ def _read_heif(header: Header) -> _Heif:
     start, _ = inner[b"pitm"]
     primary = int.from_bytes(header.at(start + 4, 2 if header.at(start, 1) == b"\0" else 4), "big")
     tiles: list[int] = []
+    is_preview = False
     if b"iref" in inner:
         start, end = inner[b"iref"]
         width = 2 if header.at(start, 1) == b"\0" else 4
         for name, body, stop in boxes(header, start + 4, end):
             numbers = np.frombuffer(header.at(body, stop - body), np.uint8)
             source = int.from_bytes(numbers[:width].tobytes(), "big")
+            is_preview = is_preview or (name == b"thmb" and source == primary)
             if name == b"dimg" and source == primary:
                 tiles = np.frombuffer(numbers[width + 2 :].tobytes(), f">u{width}").tolist()
-    return _Heif(header, extents, types, primary, _properties(header, *inner[b"iprp"]), tiles)
+    return _Heif(header, extents, types, primary, _properties(header, *inner[b"iprp"]), tiles, is_preview)
 
 
 def _properties(header: Header, start: int, end: int) -> dict[int, list[tuple[bytes, bytes]]]:
@@ -312,6 +324,8 @@ def _check_heic(path: Path, found: Decoded) -> None:
             _show(found, pillow_heif.open_heif(path).to_pillow(), 1)
             return
     _show(found, image, found.orientation)
+    if heif.is_preview:
+        raise Damaged("its list of parts contradicts itself: its main picture is marked as the preview of another one")
 
 
 def _refuse_missing_items(heif: _Heif) -> None:
@@ -370,9 +384,10 @@ def _join_tiles(heif: _Heif, tiles: list[int], rows: int, columns: int, found: D
             decoder.flush_buffers()
         except av.error.FFmpegError as error:
             raise Damaged(f"tile {place + 1} of the {len(tiles)} of its picture is corrupt") from error
-        if len(frames) != 1 or (frames[0].width, frames[0].height) != (width, height):
+        # A coder pads to whole blocks, which some writers do not take off again.
+        if len(frames) != 1 or not (0 <= frames[0].width - width < 64 and 0 <= frames[0].height - height < 64):
             raise Damaged(f"tile {place + 1} of the {len(tiles)} of its picture is incomplete")
-        picture = frames[0].reformat(*small, format="rgb24", interpolation="AREA").to_image()
+        picture = frames[0].reformat(*small, format="rgb24", interpolation="AREA").to_image()  # type: ignore[no-untyped-call]
         canvas.paste(picture, (place % columns * small[0], place // columns * small[1]))
     image = canvas.crop((0, 0, max(1, whole[0] // factor), max(1, whole[1] // factor)))
     colour = heif.find(heif.primary, b"colr") or b""
@@ -454,8 +469,9 @@ def _look_into_raw(path: Path, identity: Identity, found: Decoded) -> None:
                 with contextlib.suppress(ValueError, Damaged):
                     shown = Decoded(orientation=found.orientation)
                     _decode_jpeg(data, shown, progressive=False, strict=True)
-                    found.image = shown.image
-                    return
+                    if max(shown.width or 0, shown.height or 0) >= _SMALLEST_PREVIEW:
+                        found.image = shown.image
+                        return
 
 
 def _raw_directories(header: Header, found: Decoded) -> list[tuple[int, int]]:
@@ -492,6 +508,8 @@ def _check_film(path: Path, identity: Identity, found: Decoded) -> None:
         stream = next((each for each in container.streams.video if not each.disposition & 0x400), None)
         if stream is None:
             raise Damaged("it holds no moving picture")
+        if stream.codec_context is None:
+            raise Damaged("it is coded in a way that cannot be opened here")
         found.width, found.height = stream.codec_context.width, stream.codec_context.height
         _refuse_size(found.width, found.height, "film")
         stream.codec_context.thread_count = 1

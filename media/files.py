@@ -124,8 +124,9 @@ def atomic_write(final: Path, tag: str) -> Iterator[BinaryIO]:
     """
     make_folder(final.parent)
     part = part_path(final, tag)
+    part.unlink(missing_ok=True)
     try:
-        with open(part, "wb") as handle:
+        with open(part, "xb") as handle:
             yield handle
             handle.flush()
             os.fsync(handle.fileno())
@@ -161,7 +162,7 @@ def copy_to_part(source: Path, part: Path, *, durable: bool = True) -> Hashes:
 
     Args:
         source: The file to copy. It is opened for reading only.
-        part: The temporary name to write.
+        part: The temporary name to write. What a crash left there is replaced.
         durable: Sync the bytes to disk before returning.
 
     Returns:
@@ -172,9 +173,12 @@ def copy_to_part(source: Path, part: Path, *, durable: bool = True) -> Hashes:
         OSError: The source cannot be read or the target cannot be written.
     """
     hasher = Hasher()
+    # A part that a crash left may be read-only already, which would refuse to be opened for writing; and a
+    # new inode is what makes the copy private, whatever the name pointed to.
+    part.unlink(missing_ok=True)
     with open(source, "rb", buffering=0) as reader:
         before = os.fstat(reader.fileno())
-        with open(part, "wb", buffering=0) as writer:
+        with open(part, "xb", buffering=0) as writer:
             if _reflink(reader, writer):
                 with open(part, "rb", buffering=0) as clone:
                     _pump(clone, hasher, None)
@@ -182,8 +186,28 @@ def copy_to_part(source: Path, part: Path, *, durable: bool = True) -> Hashes:
                 _pump(reader, hasher, writer)
             if durable:
                 os.fsync(writer.fileno())
-        _refuse_change(source, before, os.fstat(reader.fileno()))
-    return hasher.hashes()
+        refuse_change(source, before, os.fstat(reader.fileno()))
+    hashes = hasher.hashes()
+    # A mount that goes away in the middle may end a read early without an error.
+    if hashes["size"] != before.st_size:
+        raise SourceChanged(f"{source} gave {hashes['size']} of its {before.st_size} bytes")
+    return hashes
+
+
+def refuse_change(source: Path, before: os.stat_result, after: os.stat_result | None = None) -> None:
+    """Raises `SourceChanged` when a file is no longer what it was before it was read.
+
+    Args:
+        source: The path that was read.
+        before: Its status before the first byte was read.
+        after: The status of the open file after the last byte, where there is one.
+    """
+    try:
+        now = os.stat(source)
+    except FileNotFoundError as error:
+        raise SourceChanged(f"{source} went away while it was read") from error
+    if any(_version(before) != _version(later) for later in (after or now, now)):
+        raise SourceChanged(f"{source} changed while it was read")
 
 
 def copy_verified(source: str, final: str, sha256: str, tag: str) -> Hashes:
@@ -267,11 +291,5 @@ def _reflink(reader: BinaryIO, writer: BinaryIO) -> bool:
     return True
 
 
-def _refuse_change(source: Path, before: os.stat_result, after: os.stat_result) -> None:
-    try:
-        now = os.stat(source)
-    except FileNotFoundError as error:
-        raise SourceChanged(f"{source} went away while it was read") from error
-    first = (before.st_size, before.st_mtime_ns, before.st_ino)
-    if first != (after.st_size, after.st_mtime_ns, after.st_ino) or first != (now.st_size, now.st_mtime_ns, now.st_ino):
-        raise SourceChanged(f"{source} changed while it was read")
+def _version(status: os.stat_result) -> tuple[int, int, int, int]:
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)

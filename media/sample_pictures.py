@@ -79,7 +79,14 @@ def screenshot(width: int, height: int) -> Image.Image:
     """Draws the screen of a phone: flat areas and text, which compress in another way than photos."""
     picture = Image.new("RGB", (width, height), (242, 242, 247))
     draw = ImageDraw.Draw(picture)
-    lines = ("Where are you?", "At the lake, come over", "The light is great just now", "On my way!", "Bring the camera", ":-)")
+    lines = (
+        "Where are you?",
+        "At the lake, come over",
+        "The light is great just now",
+        "On my way!",
+        "Bring the camera",
+        ":-)",
+    )
     for index, text in enumerate(lines):
         mine, top = index % 2 == 1, height // 9 * (index + 1)
         left = width // 3 if mine else width // 20
@@ -105,7 +112,10 @@ def _sky(rng: np.random.Generator, width: int, height: int, horizon: float, ligh
     down = np.clip(np.arange(height, dtype=np.float32) / horizon, 0, 1)[:, None, None] ** np.float32(1.4)
     sky = _mixed(light.zenith, light.horizon, np.broadcast_to(down, (height, width, 1)))
     row, column = np.ogrid[0:height, 0:width]
-    sun_x, sun_y = float(rng.uniform(0.12, 0.88)) * width, horizon * (1 - light.sun_height * float(rng.uniform(0.7, 1.1)))
+    sun_x, sun_y = (
+        float(rng.uniform(0.12, 0.88)) * width,
+        horizon * (1 - light.sun_height * float(rng.uniform(0.7, 1.1))),
+    )
     distance = np.hypot(row - sun_y, column - sun_x).astype(np.float32) / max(width, height)
     if hour == "night":
         _scatter_stars(rng, sky, int(horizon))
@@ -128,6 +138,8 @@ def _scatter_stars(rng: np.random.Generator, sky: Plane, horizon: int) -> None:
 def _paint_ridges(rng: np.random.Generator, picture: Plane, horizon: float, light: _Light, ground: Ground) -> None:
     height, width, _ = picture.shape
     texture = _fractal(rng, width, height, 6) - 0.5
+    blades = rng.standard_normal((height // 2 + 1, width // 2 + 1), dtype=np.float32).repeat(2, 0).repeat(2, 1)
+    texture += blades[:height, :width] * 0.09  # grass and stones: what makes a photo hard to compress
     layers = int(rng.integers(3, 6))
     for layer in range(layers):
         depth = (layer + 1) / layers
@@ -146,7 +158,7 @@ def _paint_ridges(rng: np.random.Generator, picture: Plane, horizon: float, ligh
 
 
 def _snow(face: Plane, below: Plane, texture: Plane, height: int) -> Plane:
-    cover = np.clip(1.4 - below / height * 14 + texture * 3, 0, 0.9)[..., None]
+    cover = np.clip(1.1 - below / height * 26 + texture * 4, 0, 0.9).astype(np.float32)[..., None]
     return _mixed(face, (236, 240, 248), cover)
 
 
@@ -158,7 +170,9 @@ def _ridge(rng: np.random.Generator, width: int, ground: Ground, depth: float) -
     for octave in range(waves):
         frequency = 1.3 * 1.75**octave
         wave = np.sin(2 * np.pi * (along * frequency + float(rng.uniform())))
-        ridge += (1 - 2 * np.abs(wave) if ground == "peaks" else wave) / frequency**roughness * float(rng.uniform(0.5, 1.3))
+        ridge += (
+            (1 - 2 * np.abs(wave) if ground == "peaks" else wave) / frequency**roughness * float(rng.uniform(0.5, 1.3))
+        )
     ridge *= {"peaks": 0.11, "dunes": 0.05, "forest": 0.06}.get(ground, 0.06)
     if ground == "forest":
         trees = 40 + int(60 * (1 - depth))
@@ -189,7 +203,8 @@ def _paint_city(rng: np.random.Generator, picture: Plane, horizon: float, light:
             breadth = int(width * float(rng.uniform(0.03, 0.10)))
             top = int(horizon - height * float(rng.uniform(-0.05, 0.34)) * (1.2 - 0.6 * depth) + height * 0.14 * depth)
             block = picture[top:, left : left + breadth]
-            tone = np.array(light.haze) * (1 - depth) + np.array(light.near) * depth + float(rng.uniform(-14, 14))
+            concrete = np.mean(light.near) * 0.9 + np.array([6, 4, 10])
+            tone = np.array(light.haze) * (1 - depth) + concrete * depth + float(rng.uniform(-14, 14))
             fade = np.linspace(10, -16, len(block), dtype=np.float32)[:, None, None]
             block[:] = tone.astype(np.float32) + fade
             _light_windows(rng, block, depth, lit)

@@ -124,7 +124,7 @@ class Tier:
 DEFAULT_TIERS: tuple[Tier, ...] = (
     Tier("fresh", 0, Plan(88, 0, "hevc", 0, True, 0.10)),
     Tier("after a year", 365, Plan(82, 24, "hevc", 0, True, 0.10)),
-    Tier("after five years", 5 * 365, Plan(76, 27, "hevc", 0, True, 0.10)),
+    Tier("after five years", 5 * 365, Plan(76, 26, "hevc", 0, True, 0.10)),
 )
 
 

@@ -7,9 +7,12 @@ a file's age allows (`tiers`).
 
 from __future__ import annotations
 
+import errno
+import gc
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +21,7 @@ from typing import BinaryIO, cast
 import av
 import numpy as np
 from av.container import InputContainer, OutputContainer
+from av.sidedata.sidedata import SideData
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -32,6 +36,10 @@ _ENCODERS = {"hevc": ("libx265", "hvc1"), "av1": ("libsvtav1", "av01"), "h264": 
 # One thread for each file: the pool has as many files in work as there are cores, which is faster than threads.
 # Closed groups of at most 4 s, so that a phone can jump in them.
 _X265 = "crf={crf}:pools=none:frame-threads=1:log-level=error:info=0:open-gop=0:keyint={keyint}"
+# Above 4 megapixels x265 holds about 100 MB for each frame that it looks ahead: 4K peaks at 2.1 GB, and so at 1.5 GB.
+_X265_LARGE = ":rc-lookahead=5:bframes=2:ref=2"
+_LARGE = 4_000_000
+_HELD_BYTES = 64 << 20  # of frames that wait for the garbage collector
 _PIXELS = frozenset({"yuv420p", "yuvj420p", "yuv420p10le"})
 _MAX_PIXELS = 36_000_000  # a frame of 8K
 # What may stand beside a frame without being lost: it is kept in the container, or says how the old encoder worked.
@@ -39,12 +47,20 @@ _HARMLESS = frozenset(
     {"DISPLAYMATRIX", "MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "AMBIENT_VIEWING_ENVIRONMENT"}
     | {"MOTION_VECTORS", "VIDEO_ENC_PARAMS", "REGIONS_OF_INTEREST", "VIDEO_HINT", "SPHERICAL", "STEREO3D"}
 )
-_ENCODER_NOTE = "SEI_UNREGISTERED"  # x264 signs its first frame so; in every frame it would be somebody's data
+_NOTE = "SEI_UNREGISTERED"
+# Encoders sign their frames so, each under a UUID of its own: Apple's, x264's and x265's settings say nothing about a new
+# encoding. Under another UUID, a note on the first frames is a signature too; on every frame it is somebody's data.
+_SIGNATURES = (
+    bytes.fromhex("47564adc5c4c433f94efc5113cd143a8"),
+    bytes.fromhex("dc45e9bde6d948b7962cd820d923eeef"),
+    bytes.fromhex("2ca2de09b51747dbbb55a4fe7fc2fc4e"),
+)
 _MOST_NOTES = 2
 _PROBE_EDGE = 32
 _PROBE_EVERY = 10
 # Measured at 32 x 32 in grey up to CRF 34: mean below 1 level. Beyond this it is another picture.
 _MAX_PROBE_DIFFERENCE = 5.0
+_OF_THE_ENCODER = (("video", "encoder"), ("video", "vendor_id"))  # both stand in the old sample entry
 _TRIAL_SHARE, _TRIAL_FRAMES, _HOPELESS = 0.25, 90, 1.1
 
 
@@ -107,16 +123,13 @@ def _detail(plan: Plan, size: tuple[int, int], seen: _Seen) -> str:
 
 def _raise_disk_fault(error: av.error.FFmpegError) -> None:
     """A full disk under the encoder is the disk's fault and not the video's."""
-    if isinstance(error, OSError) and not isinstance(error, av.error.InvalidDataError):
-        import errno
-
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES):
-            raise OSError(error.errno, error.strerror) from error
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.ENOMEM):
+        raise OSError(error.errno, error.strerror) from error
 
 
 def _open_strictly(path: Path) -> tuple[InputContainer, VideoStream]:
     """Opens a video for every frame that it holds, with edit lists left aside, so that a fault raises."""
-    container = cast(InputContainer, av.open(str(path), options={"ignore_editlist": "1"}))
+    container = av.open(str(path), options={"ignore_editlist": "1"})
     if len(container.streams.video) != 1:
         container.close()
         raise KeepOriginal("it has another number of video tracks than its index says")
@@ -137,15 +150,18 @@ def _encode(original: Path, track: Track, plan: Plan, target: BinaryIO) -> tuple
         _refuse_special(stream, track, plan)
         size = _target_size(stream, plan.video_max_edge)
         seen = _Seen([], {})
-        with cast(OutputContainer, av.open(target, "w", format="mp4")) as out:
+        with av.open(target, "w", format="mp4") as out:
             encoder = _add_encoder(out, stream, track, plan, size)
             done = spent = 0
+            held = max(1, _HELD_BYTES // (4 * stream.codec_context.width * stream.codec_context.height))
             for frame in container.decode(stream):
                 _note(frame, seen)
                 for packet in encoder.encode(_prepared(frame, size)):
                     done, spent = done + 1, spent + packet.size
                     out.mux(packet)
                 _refuse_hopeless(track, done, spent)
+                if len(seen.times) % held == 0:
+                    gc.collect()  # PyAV ties a frame and its side data in a cycle: 4K would hold gigabytes
             for packet in encoder.encode(None):
                 out.mux(packet)
     if sorted(track.times) != seen.times:
@@ -183,7 +199,8 @@ def _add_encoder(
     rate = source.average_rate or Fraction(30)
     keyint = max(1, round(4 * rate))
     if plan.video_codec == "hevc":
-        options = {"preset": "fast", "x265-params": _X265.format(crf=plan.video_crf, keyint=keyint)}
+        extra = _X265_LARGE if size[0] * size[1] > _LARGE else ""
+        options = {"preset": "fast", "x265-params": _X265.format(crf=plan.video_crf, keyint=keyint) + extra}
     elif plan.video_codec == "av1":
         options = {"preset": "8", "crf": str(plan.video_crf), "g": str(keyint), "svtav1-params": "lp=1"}
     else:
@@ -216,9 +233,9 @@ def _note(frame: VideoFrame, seen: _Seen) -> None:
         raise KeepOriginal("the video is damaged: a frame could not be decoded")
     if frame.interlaced_frame:
         raise KeepOriginal("it is interlaced")
-    names = {data.type.name for data in frame.side_data}
-    seen.notes += _ENCODER_NOTE in names
-    if lost := names - _HARMLESS - {_ENCODER_NOTE}:
+    beside = list(cast(Iterable[SideData], frame.side_data))  # PyAV's stub says one, and it is a container
+    seen.notes += any(data.type.name == _NOTE and bytes(data)[:16] not in _SIGNATURES for data in beside)
+    if lost := {data.type.name for data in beside} - _HARMLESS - {_NOTE}:
         raise KeepOriginal(f"its frames carry {' and '.join(sorted(lost))}, which would be lost")
     if seen.notes > _MOST_NOTES:
         raise KeepOriginal("its frames carry data of their own, which would be lost")
@@ -274,7 +291,7 @@ def _described(path: Path) -> dict[str, object]:
     It is read as a player reads it, with edit lists, and by other code than the splice's.
     """
     found: dict[str, object] = {}
-    with cast(InputContainer, av.open(str(path))) as container:
+    with av.open(str(path)) as container:
         found["its length"] = (container.duration, container.start_time)
         found.update({f"the tag {key}": value for key, value in container.metadata.items()})
         hashes = {stream.index: hashlib.sha256() for stream in container.streams}
@@ -290,9 +307,22 @@ def _described(path: Path) -> dict[str, object]:
             name = f"track {stream.index} ({stream.type})"
             found[f"a part of {name}"] = counts[stream.index], hashes[stream.index].hexdigest()
             found[f"the times of {name}"] = stream.time_base, stream.start_time, stream.duration, stream.id
-            found[f"the settings of {name}"] = int(stream.disposition), dict(stream.metadata)
-    with cast(InputContainer, av.open(str(path))) as container:
+            tags = {key: value for key, value in stream.metadata.items() if (stream.type, key) not in _OF_THE_ENCODER}
+            found[f"the settings of {name}"] = int(stream.disposition), tags
+    with av.open(str(path)) as container:
         first = next(container.decode(video=0))
         found["the rotation"] = first.rotation
-        found["the colours"] = first.colorspace, first.color_range, first.color_primaries, first.color_trc
+        found.update(_colours(first))
     return found
+
+
+def _colours(frame: VideoFrame) -> dict[str, object]:
+    """Returns what a frame says about its colours; what it leaves open may stay open or be said."""
+    said = {
+        "the colour range": int(frame.color_range),
+        "the colour matrix": int(frame.colorspace),
+        "the colour primaries": int(frame.color_primaries),
+        "the transfer curve": int(frame.color_trc),
+    }
+    unsaid = {"the colour range": (0,)}
+    return {name: value for name, value in said.items() if value not in unsaid.get(name, (0, 2))}

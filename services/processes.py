@@ -91,6 +91,13 @@ class Child:
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
         return code
 
+    def end(self, grace: float) -> None:
+        """Ends it on purpose; it may be started again at once."""
+        if self._process is not None:
+            end_groups([self._process.pid], grace)
+            self._process.wait()
+            self._process = None
+
     def pause(self) -> float:
         """Returns the seconds until the next start may happen."""
         return max(0.0, self.next_start - time.monotonic())

@@ -34,7 +34,7 @@ import psycopg2
 
 from media.files import atomic_write, make_folder
 from resources.postgres import DatabaseUnavailable, EmbeddedPostgres, normalise_url, wait_for
-from services.processes import Child, Watchdog, end_groups
+from services.processes import ORPHANS_GRACE, Child, Watchdog, end_groups
 
 LOCATION = "mediapipe_assets"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -181,7 +181,7 @@ def up(
 
 
 class _StopRequest(Event):
-    """Set by the first signal; the second one asks not to wait for anybody."""
+    """Set by the first signal; another Ctrl-C after it asks not to wait for anybody."""
 
     hurry = False
 
@@ -263,10 +263,19 @@ class _Supervisor:
         _complain("The database ended; starting it again.")
         try:
             postgres.ensure_running()
-            _complain("The database runs again.")
         except DatabaseUnavailable as error:
             self._database_retry = time.monotonic() + 10
             _complain(f"{error}\nThe next attempt is in 10 s.")
+            return
+        _complain("The database runs again; starting the webserver anew.")
+        # It alone keeps connections open, and answers once with an error for each dead one.
+        webserver = self._child("webserver")
+        if webserver.group is not None:
+            self._watchdog.forget(webserver.group)
+            webserver.end(ORPHANS_GRACE)
+
+    def _child(self, name: str) -> Child:
+        return next(child for child in self._children if child.name == name)
 
     def _look_after(self, child: Child) -> None:
         group = child.group
@@ -308,20 +317,14 @@ class _Supervisor:
         groups = [child.group for child in self._children if child.group is not None]
         if groups:
             self._out("Ending; runs in progress write down where they are.")
-        waiting = self._end_children(groups)
-        if not waiting:
-            _complain(f"Not everything ended within {GRACE:.0f} s, the rest was killed.")
+        if not end_groups(groups, GRACE, self._is_hurried):
+            _complain("Not everything ended by itself; the rest was killed.")
+        for child in self._children:
+            child.reap()
         if self._postgres is not None:
             self._postgres.release()
         _info_path(self._home).unlink(missing_ok=True)
         self._watchdog.dismiss()
-
-    def _end_children(self, groups: list[int]) -> bool:
-        self._stop.clear()
-        ended = end_groups(groups, GRACE, self._is_hurried)
-        for child in self._children:
-            child.reap()
-        return ended
 
     def _is_hurried(self) -> bool:
         for child in self._children:
@@ -420,7 +423,7 @@ def _refuse_taken_port(host: str, port: int) -> None:
 def _taker(port: int) -> str:
     try:
         listening = [entry for entry in psutil.net_connections("tcp") if entry.status == psutil.CONN_LISTEN]
-        pids = [entry.pid for entry in listening if entry.laddr.port == port and entry.pid]
+        pids = [entry.pid for entry in listening if entry.laddr and entry.laddr.port == port and entry.pid]
         return f" by {psutil.Process(pids[0]).name()} (process {pids[0]})" if pids else ""
     except (psutil.AccessDenied, psutil.NoSuchProcess):
         return ""  # who it is would only have been a help
@@ -433,8 +436,8 @@ def _taker(port: int) -> str:
 def _stop_requests() -> Iterator[_StopRequest]:
     request = _StopRequest()
 
-    def ask(_signal: int, _frame: FrameType | None) -> None:
-        request.hurry = request.is_set() or request.hurry
+    def ask(sign: int, _frame: FrameType | None) -> None:
+        request.hurry = request.hurry or (request.is_set() and sign == signal.SIGINT)
         request.set()
 
     before = {sign: signal.signal(sign, ask) for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}

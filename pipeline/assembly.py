@@ -1,0 +1,248 @@
+"""The platform as the settings describe it: one place where settings become roots, sources, destinations and stages.
+
+Belongs here: turning the settings into what the stages take, and getting the catalog and the roots
+ready. Does not belong here: Dagster, or what a stage does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+
+from catalog import config, deliveries, renditions, sources, work
+from catalog.bundles import LIBRARY, to_sort
+from catalog.media import DEDUPLICATED, to_deduplicate
+from catalog.migrate import migrate
+from catalog.work import ClaimRules, WorkQuery
+from media.tiers import Tier
+from pipeline import layout
+from pipeline.compress import CompressionStage, tier_dates
+from pipeline.deduplicate import DeduplicationStage
+from pipeline.deliver import StagedStage, UploadedStage, VerifiedStage
+from pipeline.destination import Destination
+from pipeline.discovery import DateRules, FolderSpec
+from pipeline.failures import RefusedForSafety
+from pipeline.library import LibraryStage
+from pipeline.originals import OriginalsStage, SourceRoot
+from pipeline.roots import check_roots, ensure_roots
+from pipeline.run import clean_up_after_dead_runs
+from pipeline.stage import Stage
+from resources.archive import ArchiveFolder
+from resources.settings import Settings
+
+STEPS = ("staged", "uploaded", "verified")
+
+
+def utc_now() -> datetime:
+    """Returns the present moment, with its zone."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Platform:
+    """Everything that one home consists of, without a run.
+
+    Attributes:
+        settings: What the person set.
+        engine: The catalog.
+        now: The clock.
+    """
+
+    settings: Settings
+    engine: Engine
+    now: Callable[[], datetime] = utc_now
+
+    @cached_property
+    def roots(self) -> dict[str, Path]:
+        """The folders that we write to, by name; each has a marker."""
+        roots = self.settings.roots
+        own = {
+            layout.ORIGINALS: roots.originals,
+            layout.RENDITIONS: roots.renditions,
+            layout.STAGING: roots.staging,
+            layout.LIBRARY: roots.library,
+            layout.TRASH: roots.trash,
+            layout.THUMBNAILS: roots.thumbnails,
+        }
+        return own | {f"destination:{name}": entry.path for name, entry in self._archives.items()}
+
+    @cached_property
+    def _archives(self) -> dict[str, Any]:
+        return {name: entry for name, entry in self.settings.destinations.items() if entry.enabled}
+
+    @cached_property
+    def sources(self) -> dict[str, FolderSpec]:
+        """The folders that are watched, by name."""
+        return {
+            name: FolderSpec(
+                name=name,
+                path=entry.path,
+                copied=entry.mode == "copy",
+                include=entry.include,
+                exclude=entry.exclude,
+                settle_seconds=entry.settle_seconds,
+                away_share=entry.away_share,
+            )
+            for name, entry in self.settings.sources.items()
+            if entry.enabled
+        }
+
+    @cached_property
+    def destinations(self) -> dict[str, Destination]:
+        """The places that get copies, by name."""
+        return {
+            name: ArchiveFolder(name, entry.path, entry.deliver, entry.on_new_rendition)
+            for name, entry in self._archives.items()
+        }
+
+    @cached_property
+    def originals(self) -> dict[str, Path]:
+        """Where originals stand, by the name that the catalog gives the root."""
+        left_in_place = {f"source:{name}": entry.path for name, entry in self.settings.sources.items()}
+        return {layout.ORIGINALS: self.roots[layout.ORIGINALS]} | left_in_place
+
+    @cached_property
+    def tiers(self) -> list[Tier]:
+        """The age tiers, youngest first; none when nothing is compressed."""
+        return self.settings.compression.plan_tiers() if self.settings.compression.enabled else []
+
+    def date_rules(self) -> DateRules:
+        """Returns how capture dates become partitions now."""
+        return DateRules(self.settings.timezone, self.settings.start_date, self.now())
+
+    @property
+    def today(self) -> date:
+        """The day that counts as today."""
+        return self.now().date()
+
+    def stage(self, name: str) -> Stage[Any]:
+        """Returns a stage by its name, freshly made for one run.
+
+        Raises:
+            KeyError: There is no such stage under these settings.
+        """
+        return self._stages[name]()
+
+    @cached_property
+    def _stages(self) -> dict[str, Callable[[], Stage[Any]]]:
+        names = list(self.destinations)
+        settings = self.settings
+        stages: dict[str, Callable[[], Stage[Any]]] = {
+            sources.ORIGINALS: lambda: OriginalsStage(
+                self.roots,
+                {name: SourceRoot(spec.path, spec.copied) for name, spec in self.sources.items()},
+                settings.compute.ingest_timeout_seconds,
+            ),
+            DEDUPLICATED: lambda: DeduplicationStage(
+                self.roots,
+                names,
+                near=settings.deduplication.enabled,
+                threshold=settings.deduplication.near_threshold,
+                correlation=settings.deduplication.near_correlation,
+            ),
+        }
+        if self.tiers:
+            stages[renditions.COMPRESSED] = lambda: CompressionStage(
+                self.roots, self.originals, self.tiers, names, settings.compute.task_timeout_seconds
+            )
+        for name, destination in self.destinations.items():
+            stages |= self._delivery_stages(name, destination)
+        if settings.library.enabled:
+            stages[LIBRARY] = lambda: LibraryStage(
+                self.roots[layout.LIBRARY], self.originals, settings.library.template, settings.library.link
+            )
+        return stages
+
+    def _delivery_stages(self, name: str, destination: Destination) -> dict[str, Callable[[], Stage[Any]]]:
+        made = self.roots[layout.RENDITIONS]
+        staged, uploaded, verified = (deliveries.stage_name(name, step) for step in STEPS)
+        return {
+            staged: lambda: StagedStage(destination, compressing=bool(self.tiers)),
+            uploaded: lambda: UploadedStage(destination, self.originals, made),
+            verified: lambda: VerifiedStage(destination, self.originals, made),
+        }
+
+    def queries(self, *, aged: bool) -> list[WorkQuery]:
+        """Returns what every stage has yet to do.
+
+        Args:
+            aged: Also what has only grown older since it was decided.
+        """
+        found = [sources.to_store, to_deduplicate]
+        if self.tiers:
+            found.append(renditions.to_compress(tier_dates(self.tiers, self.today), aged=aged))
+        for name, destination in self.destinations.items():
+            waits = bool(self.tiers) and destination.deliver_what == "rendition"
+            found.append(deliveries.to_stage(name, decided_only=waits))
+            found.append(deliveries.in_state(name, "uploaded", "staged"))
+            found.append(deliveries.in_state(name, "verified", "uploaded"))
+        if self.settings.library.enabled:
+            found.append(to_sort)
+        return found
+
+    def due_dates(self, *, aged: bool, redo: work.Redo = "failed") -> list[date]:
+        """Returns the dates at which a run of now would find something to do."""
+        rules = ClaimRules(lease_id=0, redo=redo, max_attempts=self.settings.runs.max_attempts)
+        days: set[date] = set()
+        with self.engine.connect() as connection:
+            for query in self.queries(aged=aged):
+                days.update(work.due_dates(connection, query, rules))
+        return sorted(days)
+
+    def prepare(self, before_migration: Callable[[str], None] | None = None) -> None:
+        """Gets the catalog and the roots ready; cheap when they are.
+
+        Args:
+            before_migration: Makes a dump before an existing catalog is changed.
+
+        Raises:
+            RefusedForSafety: A root lacks its marker, or a fixed setting was changed.
+            NewerSchema: The catalog belongs to a newer version.
+        """
+        migrate(self.engine, before_migration)
+        with self.engine.begin() as connection:
+            self._hold_fixed_settings(connection)
+            ensure_roots(connection, self.roots)
+            self._tell_new_destinations(connection)
+        self.clean_up()
+
+    def clean_up(self) -> list[str]:
+        """Frees what killed runs had claimed; returns their run ids."""
+        dead = clean_up_after_dead_runs(self.engine, self.roots, layout.folders_of_day)
+        return [lease.run_id for lease in dead]
+
+    def problems(self) -> list[str]:
+        """Returns what is wrong with the roots, in words."""
+        with self.engine.connect() as connection:
+            return check_roots(connection, self.roots)
+
+    def _hold_fixed_settings(self, connection: Any) -> None:
+        for key, value in (
+            ("start_date", self.settings.start_date.isoformat()),
+            ("timezone", self.settings.timezone),
+        ):
+            fixed = config.fix_config(connection, key, value)
+            if fixed != value:
+                raise RefusedForSafety(
+                    f"The setting {key} is {value}, but this home was started with {fixed}, and its photos are dated "
+                    f"by it. Set it back to {fixed} in mediapipe.toml. Nothing was touched."
+                )
+
+    def _tell_new_destinations(self, connection: Any) -> None:
+        known = config.get_config(connection, "destinations") or []
+        for name in self.destinations:
+            if name not in known:
+                deliveries.enqueue_everything(connection, name)
+        config.set_config(connection, "destinations", sorted(set(known) | set(self.destinations)))
+
+
+def stage_names(destinations: Sequence[str]) -> list[str]:
+    """Returns every stage's name in the order of the chain."""
+    delivery = [deliveries.stage_name(name, step) for name in destinations for step in STEPS]
+    return [sources.ORIGINALS, DEDUPLICATED, renditions.COMPRESSED, *delivery, LIBRARY]

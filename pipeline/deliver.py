@@ -1,0 +1,249 @@
+"""Delivery: intent, effect, acknowledgement, evidence.
+
+Belongs here: the stages `staged_media`, `uploaded_media` and `verified_media` of one destination.
+Does not belong here: how a destination is spoken to (`resources`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection
+
+from catalog import deliveries
+from catalog.deliveries import Delivery, Member
+from catalog.logs import log_event
+from catalog.paths import from_text, to_text
+from catalog.work import WorkQuery
+from media.files import ContentMismatch
+from pipeline import layout
+from pipeline.destination import Destination
+from pipeline.run import Run
+from pipeline.stage import Outcome
+from resources.compute import Task
+from resources.delivery import Evidence, Intent
+
+SLOWEST_WRITE = 2_000_000  # bytes a second, to a mount over wireless
+
+
+class StagedStage:
+    """Writes the intents: which bytes go to a destination, under which unchanging name."""
+
+    def __init__(self, destination: Destination, *, compressing: bool) -> None:
+        """Sets the stage up.
+
+        Args:
+            destination: Where to.
+            compressing: Whether renditions are made at all.
+        """
+        self.name = deliveries.stage_name(destination.name, "staged")
+        self._destination = destination
+        self._compressing = compressing
+
+    def query(self, run: Run) -> WorkQuery:
+        """Returns the members that have something new for the destination."""
+        waits = self._compressing and self._destination.deliver_what == "rendition"
+        return deliveries.to_stage(self._destination.name, decided_only=waits)
+
+    def load(self, connection: Connection, ids: Sequence[int], run: Run) -> Sequence[Member]:
+        """Reads the members."""
+        return deliveries.load_members(connection, ids)
+
+    def row_id(self, item: Member) -> int:
+        """Returns the member's id."""
+        return item.id
+
+    def label(self, item: Member) -> str:
+        """Returns the name under which it is delivered."""
+        return item.file_name
+
+    def task(self, item: Member, run: Run) -> Task | None:
+        """Moves no bytes: a destination that reads our own folders needs no second copy on the way."""
+        return None
+
+    def timeout(self, item: Member) -> float:
+        """Has no task to time."""
+        return 0.0
+
+    def again(self, item: Member, run: Run, result: Any, tries: int) -> Task | None:
+        """Has no task to repeat."""
+        return None
+
+    def record(self, connection: Connection, item: Member, result: Any, run: Run) -> Outcome:
+        """Writes an intent for each role that the destination takes and does not have."""
+        staged = {"staged": 0.0, "bytes": 0.0}
+        for role, sha256, size, extension in self._wanted(item):
+            if deliveries.delivered_role(connection, self._destination.name, item.id, role) is not None:
+                continue  # a photo that ages is not sent a second time
+            deliveries.add_intent(
+                connection,
+                {
+                    "destination": self._destination.name,
+                    "bundle_member_id": item.id,
+                    "role": role,
+                    "batch_id": deliveries.ensure_batch(connection, self._destination.name, run.run_id),
+                    "sha256": sha256,
+                    "size": size,
+                    "remote_path": self._free_path(connection, item, role, extension, sha256),
+                    "partition_date": item.partition_date,
+                },
+            )
+            staged["staged"] += 1
+            staged["bytes"] += size
+            self._log(connection, run, item, f"staged {role}")
+        deliveries.dequeue(connection, self._destination.name, item.id)
+        return Outcome("members", staged)
+
+    def failed(self, connection: Connection, item: Member, reason: str, run: Run) -> None:
+        """Adds a line to the file's history."""
+        self._log(connection, run, item, "failed", reason)
+
+    def _wanted(self, item: Member) -> list[tuple[str, str, int, str | None]]:
+        original = ("original", item.original_sha256, item.original_size, None)
+        if item.rendition_path is None or item.rendition_sha256 is None or item.rendition_size is None:
+            return [original]
+        extension = os.path.splitext(item.rendition_path)[1]
+        rendition = ("rendition", item.rendition_sha256, item.rendition_size, extension)
+        return {"original": [original], "rendition": [rendition], "both": [original, rendition]}[
+            self._destination.deliver_what
+        ]
+
+    def _free_path(
+        self, connection: Connection, item: Member, role: str, extension: str | None, sha256: str
+    ) -> str:
+        name = layout.delivered_name(from_text(item.file_name), role, extension)
+        path = to_text(self._destination.remote_path(item.partition_date, name, role))
+        if deliveries.remote_path_is_free(connection, self._destination.name, path):
+            return path
+        other = layout.named_with(name, f"-{sha256[: layout.HASH_CHARS]}")
+        return to_text(self._destination.remote_path(item.partition_date, other, role))
+
+    def _log(
+        self, connection: Connection, run: Run, item: Member, event: str, detail: str | None = None
+    ) -> None:
+        log_event(
+            connection,
+            run_id=run.run_id,
+            stage=self.name,
+            event=event,
+            media_file_id=item.media_file_id,
+            detail=detail,
+        )
+
+
+class _DeliveryStage:
+    """What uploading and verifying share: they work on deliveries, from our own files."""
+
+    def __init__(
+        self, destination: Destination, originals: Mapping[str, Path], renditions: Path, step: str, state: str
+    ) -> None:
+        self.name = deliveries.stage_name(destination.name, step)
+        self._destination = destination
+        self._originals = originals
+        self._renditions = renditions
+        self._step = step
+        self._state = state
+
+    def query(self, run: Run) -> WorkQuery:
+        """Returns the deliveries that stand one step before."""
+        return deliveries.in_state(self._destination.name, self._step, self._state)
+
+    def load(self, connection: Connection, ids: Sequence[int], run: Run) -> Sequence[Delivery]:
+        """Reads the deliveries."""
+        return deliveries.load_deliveries(connection, ids)
+
+    def row_id(self, item: Delivery) -> int:
+        """Returns the delivery's id."""
+        return item.id
+
+    def label(self, item: Delivery) -> str:
+        """Returns the path at the destination."""
+        return item.remote_path
+
+    def timeout(self, item: Delivery) -> float:
+        """Returns the seconds that the bytes may take on a slow mount."""
+        return 120.0 + item.size / SLOWEST_WRITE
+
+    def again(self, item: Delivery, run: Run, result: Any, tries: int) -> Task | None:
+        """Takes the first result; a failure is tried again by a later run."""
+        return None
+
+    def failed(self, connection: Connection, item: Delivery, reason: str, run: Run) -> None:
+        """Adds a line to the file's history; the delivery keeps its state."""
+        self._log(connection, run, item, "failed", reason)
+
+    def _intent(self, item: Delivery, run: Run) -> Intent:
+        if item.role == "rendition" and item.rendition_path is not None:
+            source = self._renditions / from_text(item.rendition_path)
+        else:
+            source = self._originals[item.stored_root] / from_text(item.stored_path)
+        return Intent(str(source), from_text(item.remote_path), item.sha256, item.size, run.tag)
+
+    def _log(
+        self, connection: Connection, run: Run, item: Delivery, event: str, detail: str | None = None
+    ) -> None:
+        log_event(
+            connection,
+            run_id=run.run_id,
+            stage=self.name,
+            event=event,
+            media_file_id=item.media_file_id,
+            detail=detail or item.remote_path,
+        )
+
+
+class UploadedStage(_DeliveryStage):
+    """Brings files to the destination and records that they arrived."""
+
+    def __init__(self, destination: Destination, originals: Mapping[str, Path], renditions: Path) -> None:
+        """Sets the stage up.
+
+        Args:
+            destination: Where to.
+            originals: Where originals stand, by the name of their root.
+            renditions: The root of renditions.
+        """
+        super().__init__(destination, originals, renditions, "uploaded", "staged")
+
+    def task(self, item: Delivery, run: Run) -> Task | None:
+        """Delivers the file, or finds that a killed run did."""
+        return Task(self._destination.deliver, (self._intent(item, run),))
+
+    def record(self, connection: Connection, item: Delivery, result: Any, run: Run) -> Outcome:
+        """Writes the acknowledgement."""
+        deliveries.acknowledge_delivery(connection, item.id, result.remote_ids)
+        self._log(connection, run, item, f"{'found' if result.recovered else 'uploaded'} {item.role}")
+        return Outcome("uploaded", {"bytes": float(item.size)})
+
+
+class VerifiedStage(_DeliveryStage):
+    """Records as verified only what the destination itself shows."""
+
+    def __init__(self, destination: Destination, originals: Mapping[str, Path], renditions: Path) -> None:
+        """Sets the stage up, with the arguments of `UploadedStage`."""
+        super().__init__(destination, originals, renditions, "verified", "uploaded")
+
+    def task(self, item: Delivery, run: Run) -> Task | None:
+        """Asks the destination."""
+        return Task(self._destination.evidence, (self._intent(item, run),))
+
+    def record(self, connection: Connection, item: Delivery, result: Any, run: Run) -> Outcome:
+        """Writes the evidence, or takes a delivery back whose copy is gone.
+
+        Raises:
+            ContentMismatch: The destination holds other bytes.
+        """
+        evidence: Evidence = result
+        if evidence.verdict == "verified":
+            deliveries.record_evidence(connection, item.id, evidence.facts)
+            self._log(connection, run, item, f"verified {item.role}")
+            return Outcome("verified", {"bytes": float(item.size)})
+        if evidence.verdict == "absent":
+            reason = evidence.reason or "the destination no longer has it"
+            deliveries.send_again(connection, item.id, reason)
+            self._log(connection, run, item, "absent", reason)
+            return Outcome("absent", note=reason)
+        raise ContentMismatch(evidence.reason or "the destination cannot prove that it has it")

@@ -1,0 +1,52 @@
+"""The protocol that every destination speaks.
+
+Belongs here: what the stages ask of a destination. Does not belong here: any one destination
+(`resources`), or what is recorded of the answers (`pipeline.deliver`).
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Protocol
+
+from resources.delivery import Acknowledgement, Deliver, Evidence, Intent, OnNewRendition
+
+
+class Destination(Protocol):
+    """A place that holds copies. Its methods `deliver` and `evidence` run in a worker and are picklable."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the settings."""
+        ...
+
+    @property
+    def deliver_what(self) -> Deliver:
+        """Which of a file's two forms it takes."""
+        ...
+
+    @property
+    def on_new_rendition(self) -> OnNewRendition:
+        """What happens when a photo that was delivered gets a newer rendition."""
+        ...
+
+    def prepare(self) -> None:
+        """Makes sure that it can be written to, or raises `RunStopped` with what to do."""
+        ...
+
+    def remote_path(self, day: date, name: str, role: str) -> str:
+        """Returns where a file of a day belongs."""
+        ...
+
+    def shares_disk_with(self, folder: Path) -> bool:
+        """Returns whether it would be lost together with `folder`."""
+        ...
+
+    def deliver(self, intent: Intent) -> Acknowledgement:
+        """Brings a file there, or finds that a killed run already did."""
+        ...
+
+    def evidence(self, intent: Intent) -> Evidence:
+        """Looks at what is there now."""
+        ...

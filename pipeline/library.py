@@ -1,0 +1,111 @@
+"""The sorted library: a tree by date over the best verified copy, to browse and never to keep.
+
+Belongs here: the stage `sorted_library`. Does not belong here: originals; nothing is moved for it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection
+
+from catalog import bundles
+from catalog.bundles import LibraryItem
+from catalog.logs import log_event
+from catalog.paths import from_text, to_text
+from catalog.work import WorkQuery
+from media.files import make_folder, part_path
+from media.links import link_or_clone
+from pipeline import layout
+from pipeline.run import Run
+from pipeline.stage import Outcome
+from resources.compute import Task
+
+
+class LibraryStage:
+    """Shows every member of a bundle that has a verified copy."""
+
+    name = bundles.LIBRARY
+
+    def __init__(self, root: Path, originals: Mapping[str, Path], template: str, link: str) -> None:
+        """Sets the stage up.
+
+        Args:
+            root: The library's root.
+            originals: Where originals stand, by the name of their root.
+            template: Path below the root, with `{year} {month} {day} {name} {stem} {ext} {kind}`.
+            link: `auto`, `reflink` or `symlink`.
+        """
+        self._root = root
+        self._originals = originals
+        self._template = template
+        self._link = link
+
+    def query(self, run: Run) -> WorkQuery:
+        """Returns the members that are verified somewhere and not shown yet."""
+        return bundles.to_sort
+
+    def load(self, connection: Connection, ids: Sequence[int], run: Run) -> Sequence[LibraryItem]:
+        """Reads the members."""
+        return bundles.load_library_items(connection, list(ids))
+
+    def row_id(self, item: LibraryItem) -> int:
+        """Returns the member's id."""
+        return item.id
+
+    def label(self, item: LibraryItem) -> str:
+        """Returns its name."""
+        return item.file_name
+
+    def task(self, item: LibraryItem, run: Run) -> Task | None:
+        """Needs no worker: a link is made in no time."""
+        return None
+
+    def timeout(self, item: LibraryItem) -> float:
+        """Has no task to time."""
+        return 0.0
+
+    def again(self, item: LibraryItem, run: Run, result: Any, tries: int) -> Task | None:
+        """Has no task to repeat."""
+        return None
+
+    def record(self, connection: Connection, item: LibraryItem, result: Any, run: Run) -> Outcome:
+        """Links the original into the tree."""
+        path = self._path(item, from_text(item.file_name))
+        if bundles.library_path_is_taken(connection, to_text(path)):
+            path = self._path(item, layout.named_with(from_text(item.file_name), f"-{item.sha256[: layout.HASH_CHARS]}"))
+        target = self._originals[item.stored_root] / from_text(item.stored_path)
+        final = self._root / path
+        make_folder(final.parent)
+        link_or_clone(target, final, part_path(final, run.tag), self._link)
+        bundles.set_library(connection, item.id, to_text(path), f"{item.stored_root}/{item.stored_path}")
+        log_event(
+            connection,
+            run_id=run.run_id,
+            stage=self.name,
+            event="sorted",
+            media_file_id=item.media_file_id,
+            detail=to_text(path),
+        )
+        return Outcome("sorted")
+
+    def failed(self, connection: Connection, item: LibraryItem, reason: str, run: Run) -> None:
+        """Adds a line to the file's history."""
+        log_event(
+            connection, run_id=run.run_id, stage=self.name, event="failed", media_file_id=item.media_file_id, detail=reason
+        )
+
+    def _path(self, item: LibraryItem, name: str) -> str:
+        stem, extension = os.path.splitext(name)
+        return self._template.format(
+            year=f"{item.partition_date:%Y}",
+            month=f"{item.partition_date:%m}",
+            day=f"{item.partition_date:%d}",
+            name=name,
+            stem=stem,
+            ext=extension.lstrip("."),
+            kind=item.kind,
+        )

@@ -1,0 +1,62 @@
+"""What is said between the pipeline and a destination: intent, acknowledgement, evidence.
+
+Belongs here: these three values. Does not belong here: who says them (`pipeline.deliver`, and one
+module for each destination).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Deliver = Literal["original", "rendition", "both"]
+OnNewRendition = Literal["keep", "replace"]
+Verdict = Literal["verified", "pending", "absent", "unverifiable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """One file that is to reach, or has reached, a destination.
+
+    Attributes:
+        source: Our own file with these bytes.
+        remote_path: Where it goes, relative to the destination.
+        sha256: The content hash of the bytes.
+        size: Their number.
+        tag: Mark of the run, for temporary names.
+    """
+
+    source: str
+    remote_path: str
+    sha256: str
+    size: int
+    tag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """What a destination said when a file had arrived.
+
+    Attributes:
+        remote_ids: The ids that it gave the file, empty where paths are ids.
+        recovered: Whether the file was there already, from a run that was killed before it could say so.
+    """
+
+    remote_ids: Mapping[str, str] = field(default_factory=dict)
+    recovered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a destination itself shows of a delivered file.
+
+    Attributes:
+        verdict: `verified` only when the destination holds exactly the bytes of the intent.
+        facts: What was seen, kept in the catalog as the proof.
+        reason: Why it is not verified, in words.
+    """
+
+    verdict: Verdict
+    facts: Mapping[str, object] = field(default_factory=dict)
+    reason: str | None = None
