@@ -84,9 +84,7 @@ def name_is_free(connection: Connection, day: date, file_name: str) -> bool:
     return taken is None
 
 
-def add_member(
-    connection: Connection, bundle: Bundle, media_file_id: int, role: str, file_name: str
-) -> int | None:
+def add_member(connection: Connection, bundle: Bundle, media_file_id: int, role: str, file_name: str) -> int | None:
     """Adds a content to a bundle under the name that it will be delivered as.
 
     Returns:

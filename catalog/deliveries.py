@@ -31,7 +31,9 @@ def to_stage(destination: str, *, decided_only: bool) -> WorkQuery:
     """
     where = "q.destination = :destination"
     if decided_only:
-        where += " AND EXISTS (SELECT 1 FROM media_files m WHERE m.id = b.media_file_id AND m.plan_fingerprint IS NOT NULL)"
+        where += (
+            " AND EXISTS (SELECT 1 FROM media_files m WHERE m.id = b.media_file_id AND m.plan_fingerprint IS NOT NULL)"
+        )
     return WorkQuery(
         stage=stage_name(destination, "staged"),
         table="bundle_members b JOIN staging_queue q ON q.bundle_member_id = b.id",
@@ -158,9 +160,7 @@ def add_intent(connection: Connection, values: Mapping[str, object]) -> None:
         dict(values),
     )
     connection.execute(
-        text(
-            "UPDATE batches SET file_count = file_count + 1, byte_count = byte_count + :size WHERE id = :batch_id"
-        ),
+        text("UPDATE batches SET file_count = file_count + 1, byte_count = byte_count + :size WHERE id = :batch_id"),
         {"size": values["size"], "batch_id": values["batch_id"]},
     )
 

@@ -102,9 +102,7 @@ def describe_content(connection: Connection, media_file_id: int) -> dict[str, An
         {"id": media_file_id},
     ).all()
     observations = connection.execute(
-        text(
-            "SELECT source, source_id, state, gone_at FROM source_files WHERE media_file_id = :id ORDER BY id"
-        ),
+        text("SELECT source, source_id, state, gone_at FROM source_files WHERE media_file_id = :id ORDER BY id"),
         {"id": media_file_id},
     ).all()
     proposals = connection.execute(

@@ -6,6 +6,7 @@ Belongs here: writing the catalog's own log and metrics. Does not belong here: t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 
 from sqlalchemy import Connection, text
 
@@ -59,3 +60,19 @@ def run_metrics(connection: Connection, run_ids: Sequence[str]) -> dict[str, dic
     for row in rows:
         sums.setdefault(row.stage, {})[row.name] = row.value
     return sums
+
+
+def figures_by_day(connection: Connection, run_id: str, stage: str) -> dict[date, dict[str, int]]:
+    """Returns how often each event happened at a stage in one run, by the file's date."""
+    rows = connection.execute(
+        text(
+            "SELECT coalesce(m.partition_date, s.partition_date) AS day, l.event, count(*) AS n FROM pipeline_logs l "
+            "LEFT JOIN media_files m ON m.id = l.media_file_id LEFT JOIN source_files s ON s.id = l.source_file_id "
+            "WHERE l.run_id = :run_id AND l.stage = :stage GROUP BY 1, 2 ORDER BY 1, 2"
+        ),
+        {"run_id": run_id, "stage": stage},
+    )
+    days: dict[date, dict[str, int]] = {}
+    for row in rows:
+        days.setdefault(row.day, {})[row.event] = row.n
+    return days

@@ -132,9 +132,7 @@ def mark_gone(connection: Connection, ids: Iterable[int]) -> int:
     return result.rowcount
 
 
-def group_dates(
-    connection: Connection, source: str, groups: Sequence[tuple[str, str]]
-) -> dict[tuple[str, str], date]:
+def group_dates(connection: Connection, source: str, groups: Sequence[tuple[str, str]]) -> dict[tuple[str, str], date]:
     """Returns the day of each bundle's lead that was seen before, by (folder, stem key), for halves that come late."""
     rows = connection.execute(
         text(

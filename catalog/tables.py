@@ -380,6 +380,7 @@ pipeline_logs = Table(
     Column("detail", Text),
     Index("ix_pipeline_logs_media_file_id", "media_file_id", "id"),
     Index("ix_pipeline_logs_source_file_id", "source_file_id", "id"),
+    Index("ix_pipeline_logs_run_id", "run_id", "stage"),
 )
 
 pipeline_metrics = Table(

@@ -25,9 +25,9 @@ _SIDECAR_CAP = 256 << 10
 # EXIF: (date, offset, sub-seconds), the best first: original, digitized, changed.
 _EXIF_DATES = ((0x9003, 0x9011, 0x9291), (0x9004, 0x9012, 0x9292), (0x0132, 0x9010, 0x9290))
 _STAMP = re.compile(
-    r"\s*(\d{4})[:\-/.](\d\d)[:\-/.](\d\d)(?:[T ]+(\d\d):(\d\d)(?::(\d\d)(?:[.,](\d+))?)?)?\s*(?:GMT|UTC)?(Z|[+-]\d\d:?\d\d)?"
+    r"\s*(\d{4})[:\-/.](\d\d)[:\-/.](\d\d)(?:[T ]+(\d\d):(\d\d)(?::(\d\d)(?:[.,](\d+))?)?)?\s*(?:GMT|UTC)?(Z|[+-]\d\d?(?::?\d\d)?)?"
 )
-_OFFSET = re.compile(r"\s*([+-])(\d\d):?(\d\d)")
+_OFFSET = re.compile(r"\s*([+-])(\d\d?)(?::?(\d\d))?$")
 _XMP_DATES = tuple(
     re.compile(rf"""{name}(?:\s*=\s*["']|\s*>\s*)([^"'<]+)""")
     for name in ("exif:DateTimeOriginal", "photoshop:DateCreated", "xmp:CreateDate")
@@ -265,8 +265,9 @@ def _offset(text: str) -> int | None:
     """Reads "+02:00", "-0330" or "Z" as minutes ahead of UTC; None for what no place on earth has."""
     if text.strip() == "Z":
         return 0
-    found = _OFFSET.match(text)
+    found = _OFFSET.match(text.strip())
     if not found:
         return None
-    minutes = int(found[2]) * 60 + int(found[3])
-    return (minutes if found[1] == "+" else -minutes) if minutes <= 14 * 60 and int(found[3]) < 60 else None
+    past_hour = int(found[3] or 0)
+    minutes = int(found[2]) * 60 + past_hour
+    return (minutes if found[1] == "+" else -minutes) if minutes <= 14 * 60 and past_hour < 60 else None

@@ -34,13 +34,14 @@ _MOST_MEGAPIXELS = {"jpeg": 400, "heic": 400, "progressive": 100, "avif": 50, "f
 _OTHER_MEGAPIXELS = 100
 _MOST_BYTES = 400 * _MEGA
 _MOST_SCANS = 500
-_MOST_TILE_MEGAPIXELS = 70
 _ANIMATION_MEGAPIXELS = 300
 _ITEM_TABLES_CAP = 8 << 20
 _MOST_PREVIEW_BYTES = 30 * _MEGA
 _SMALLEST_PREVIEW = 160
 _FILM_PACKETS, _FILM_BYTES = 300, 64 * _MEGA
 _FILM_SAMPLES = 256
+_FILM_SCAN_BYTES = 512 * _MEGA  # of a longer film, every second frame is looked at, or every third, …
+_HOLE = bytes(64)
 _REAL_IO_ERRORS = frozenset([errno.EIO, errno.ENOENT, errno.EACCES, errno.ESTALE, errno.ENXIO, errno.ETIMEDOUT])
 _HARMLESS_WARNINGS = ("metadata warning", "image size")  # too many values in a tag; large but allowed
 _HARMLESS_TIFF_NOTES = (b"TIFFFetchNormalTag", b"Warning", b"TIFFReadDirectory")
@@ -153,7 +154,6 @@ def _check_jpeg(path: Path, identity: Identity, found: Decoded) -> None:
             raise Damaged("it is larger than any JPEG that can be opened safely")
         exif = read_exif(header, identity)
         markers = list(jpeg_segments(header))
-        later = _missing_attachment(header, markers)
     found.orientation = exif.orientation if exif else 1
     data = path.read_bytes()
     progressive = any(marker in (0xC2, 0xC6, 0xCA) for marker, _, _ in markers)
@@ -166,8 +166,7 @@ def _check_jpeg(path: Path, identity: Identity, found: Decoded) -> None:
         with contextlib.suppress(ValueError, Damaged):
             _decode_jpeg(data, found, progressive, strict=False)
         raise Damaged(_jpeg_finding(data, found, progressive, _short(error))) from error
-    if later:
-        raise Damaged(later)
+    _refuse_cut_attachment(data, max((at + length for _, at, length in markers), default=2))
 
 
 def _decode_jpeg(data: bytes, found: Decoded, progressive: bool, *, strict: bool) -> None:
@@ -209,24 +208,21 @@ def _good_rows(image: Image.Image, orientation: int) -> float | None:
     return good / len(even) if good < len(even) else None
 
 
-def _missing_attachment(header: Header, markers: list[tuple[int, int, int]]) -> str | None:
-    """Compares the list of attached pictures (gain map, preview; CIPA DC-007) with the file's length.
-
-    Programs that drop the attachments often leave the list behind. So this only speaks when the main
-    picture ends where the list says, and what follows it is there in part.
-    """
-    for marker, at, _ in markers:
-        if marker != 0xE2 or header.at(at, 4) != b"MPF\0":
-            continue
-        with contextlib.suppress(Exception):  # a corrupt list proves nothing about the pictures
-            tiff = Tiff(header.at, at + 4)
-            kind, count, offset = tiff.directory(tiff.first)[0xB002]
-            table = np.frombuffer(header.at(offset, min(count, 1600)), tiff.order + "u4")[: count // 16 * 4].reshape(-1, 4)
-            end = int(table[0, 1])
-            ends = [tiff.base + int(row[2]) + int(row[1]) for row in table[1:]]
-            if kind == 7 and end < header.size < max(ends) and header.at(end - 2, 2) == b"\xff\xd9":
-                return "the picture is whole, but a second one attached to it (its HDR gain map or preview) is cut off"
-    return None
+def _refuse_cut_attachment(data: bytes, scan: int) -> None:
+    """Decodes a second JPEG that stands right behind the first one: an HDR gain map or a preview."""
+    end = data.find(b"\xff\xd9", scan)
+    if end < 0 or data[end + 2 : end + 5] != b"\xff\xd8\xff":
+        return
+    attached = memoryview(data)[end + 2 :]
+    try:
+        height, width, _, _ = simplejpeg.decode_jpeg_header(attached, strict=True)
+        _refuse_size(width, height, "progressive")
+        simplejpeg.decode_jpeg(attached, colorspace="GRAY", min_width=64, min_height=64, strict=True)
+    except (ValueError, Damaged) as error:
+        words = (
+            "the picture is whole, but a second one attached to it (its HDR gain map or preview) is cut off or corrupt"
+        )
+        raise Damaged(words) from error
 
 
 # ---- HEIC
@@ -338,7 +334,9 @@ def _refuse_missing_items(heif: _Heif) -> None:
     if lost:
         raise Damaged(f"the file breaks off: {lost} of the {len(tiles)} tiles of its picture are missing")
     if missing:
-        raise Damaged("the picture is whole, but the file breaks off in what is attached to it (depth, HDR or metadata)")
+        raise Damaged(
+            "the picture is whole, but the file breaks off in what is attached to it (depth, HDR or metadata)"
+        )
     for name, _, end in boxes(heif.header, 0, size):
         if name in (b"mdat", b"mpvd") and end > size:
             raise Damaged("the picture is whole, but the file breaks off in the film attached to it")
@@ -379,8 +377,11 @@ def _join_tiles(heif: _Heif, tiles: list[int], rows: int, columns: int, found: D
             setup = heif.find(tile, b"hvcC")
             decoder = av.CodecContext.create("hevc", "r")
             decoder.extradata, decoder.thread_count, decoder.options = setup, 1, {"err_detect": "explode"}
+        data = heif.data(tile)
+        if not _are_sound_units(data, (setup or b"")[21:22]):
+            raise Damaged(f"tile {place + 1} of the {len(tiles)} of its picture is corrupt")
         try:
-            frames = [*decoder.decode(av.Packet(heif.data(tile))), *decoder.decode(None)]
+            frames = [*decoder.decode(av.Packet(data)), *decoder.decode(None)]
             decoder.flush_buffers()
         except av.error.FFmpegError as error:
             raise Damaged(f"tile {place + 1} of the {len(tiles)} of its picture is corrupt") from error
@@ -394,6 +395,25 @@ def _join_tiles(heif: _Heif, tiles: list[int], rows: int, columns: int, found: D
     if colour[:4] in (b"prof", b"rICC"):
         image.info["icc_profile"] = colour[4:]
     return image
+
+
+def _are_sound_units(data: bytes, setup: bytes) -> bool:
+    """Walks the units of HEVC data. Coded data never holds three zero bytes in a row, so that a hole shows.
+
+    Args:
+        data: One coded tile: units, each behind its length (ISO/IEC 14496-15, 8.3).
+        setup: The byte of `hvcC` whose two lowest bits give the size of those lengths, less one.
+    """
+    width = (setup[0] & 3) + 1 if setup else 4
+    at = 0
+    while at < len(data):
+        length = int.from_bytes(data[at : at + width], "big")
+        if length == 0:
+            return at > 0 and not data[at:].strip(b"\0")  # padding behind the last unit
+        at += width + length
+        if at > len(data) or data.find(bytes(16), at - length, at) >= 0:
+            return False
+    return True
 
 
 # ---- PNG, GIF, WebP, AVIF, TIFF
@@ -550,11 +570,14 @@ def _missing_samples(stream: Any, path: Path, size: int) -> str | None:
     good = sum(at + length <= size for at, length in spans)
     if good < len(spans):
         return f"the film breaks off after {_percent(good / len(spans))} of its frames"
-    step = max(1, len(spans) // _FILM_SAMPLES)
+    # Coded H.264 and HEVC never hold three zero bytes in a row; of other coders only frames of zeros are told.
+    whole = stream.codec_context.name in ("h264", "hevc")
+    step = max(1, sum(length for _, length in spans) // _FILM_SCAN_BYTES, 0 if whole else len(spans) // _FILM_SAMPLES)
+    looked = [*spans[::step], *spans[-4:]]
     with open(path, "rb", buffering=0) as handle:
-        looked = {*spans[::step], *spans[-8:]}
-        empty = sum(length >= 16 and os.pread(handle.fileno(), 16, at) == bytes(16) for at, length in looked)
-    return f"about {_percent(empty / len(looked))} of its frames are empty" if empty else None
+        reads = (os.pread(handle.fileno(), length if whole else min(length, 64), at) for at, length in looked)
+        empty = sum(_HOLE in data for data in reads)
+    return f"about {_percent(empty / len(looked))} of its frames have holes" if empty else None
 
 
 def _first_frame(container: Any, stream: Any) -> Any:

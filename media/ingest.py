@@ -37,6 +37,8 @@ THUMBNAIL_EDGE = 512
 THUMBNAIL_QUALITY = 80
 _MOST_PROFILE_BYTES = 64 << 10
 
+_UNSEEN = Decoded()
+
 Outcome = Literal["rejected", "changed", "duplicate", "stored"]
 
 
@@ -77,6 +79,7 @@ def ingest(
     *,
     known: Sequence[str] = (),
     thumbnail: str | None = None,
+    decode: bool = True,
 ) -> IngestResult:
     """Takes one file in.
 
@@ -90,6 +93,7 @@ def ingest(
         known: SHA-256 sums of contents that are kept already.
         thumbnail: Where to write a JPEG of at most 512 pixels, or None. Failing to write it is no failure
             of the file.
+        decode: False for a file that its decoder did not survive: its bytes are kept, nothing looks into them.
 
     Returns:
         What became of it. For "stored" with a part, the part is synced, carries the source's times and
@@ -103,18 +107,25 @@ def ingest(
         return {"outcome": "rejected", "reason": _rejection(Path(source))}
     try:
         with _removed_on_failure(part):
-            return _take(Path(source), Path(part) if part else None, identity, known, thumbnail)
+            return _take(Path(source), Path(part) if part else None, identity, known, thumbnail, decode)
     except SourceChanged as change:
         return {"outcome": "changed", "reason": f"{change}; it is taken in the next run, once it keeps still"}
 
 
-def _take(source: Path, part: Path | None, identity: Identity, known: Sequence[str], thumbnail: str | None) -> IngestResult:
+def _take(
+    source: Path,
+    part: Path | None,
+    identity: Identity,
+    known: Sequence[str],
+    thumbnail: str | None,
+    decode: bool,
+) -> IngestResult:
     if part is None:
         before = os.stat(source)
         hashes = hash_file(str(source))
         if hashes["sha256"] in known:
             return _duplicate(hashes)
-        result = _examine(source, identity, hashes, thumbnail)
+        result = _examine(source, identity, hashes, thumbnail, decode)
         refuse_change(source, before)
         return result
     make_folder(part.parent)
@@ -131,14 +142,15 @@ def _take(source: Path, part: Path | None, identity: Identity, known: Sequence[s
     # The disk writes while the processor decodes; the result waits for both.
     with ThreadPoolExecutor(1) as disk:
         synced = disk.submit(_sync, part)
-        result = _examine(part, copied, hashes, thumbnail)
+        result = _examine(part, copied, hashes, thumbnail, decode)
         synced.result()
     return result
 
 
-def _examine(path: Path, identity: Identity, hashes: Hashes, thumbnail: str | None) -> IngestResult:
-    decoded = check_decode(path, identity)
-    identifiers = _no_identifiers() if identity.kind is Kind.SIDECAR else read_identifiers(path, identity)
+def _examine(path: Path, identity: Identity, hashes: Hashes, thumbnail: str | None, decode: bool) -> IngestResult:
+    decoded = check_decode(path, identity) if decode else _UNSEEN
+    looked = decode and identity.kind is not Kind.SIDECAR
+    identifiers = read_identifiers(path, identity) if looked else _no_identifiers()
     image = decoded.image
     result = {
         "outcome": "stored",

@@ -289,7 +289,9 @@ def _indexed_bytes(jpeg: Jpeg) -> bool:
 
 
 def _xmp(jpeg: Jpeg) -> bytes:
-    return b"".join(s.payload for s in jpeg.metadata if s.marker == APP1 and s.payload.startswith(b"http://ns.adobe.com/"))
+    return b"".join(
+        s.payload for s in jpeg.metadata if s.marker == APP1 and s.payload.startswith(b"http://ns.adobe.com/")
+    )
 
 
 def _names_container(jpeg: Jpeg) -> bool:

@@ -21,6 +21,8 @@ from media.kinds import Header, Identity, Kind, boxes, identify_header
 MAKE, MODEL, ORIENTATION = 0x010F, 0x0110, 0x0112
 _EXIF_IFD, _GPS_IFD, _MAKER_NOTE, _UNIQUE_ID = 0x8769, 0x8825, 0x927C, 0xA420
 _SUBSEC, _SUBSEC_ORIGINAL = 0x9290, 0x9291
+# Make, model, unique id; the dates 0132, 9003, 9004 with their offsets 901x and sub-seconds 929x.
+_TEXTS = (MAKE, MODEL, _UNIQUE_ID, 0x0132, 0x9003, 0x9004, *range(0x9010, 0x9013), *range(0x9290, 0x9293))
 # Tags of Apple's maker note, by https://exiftool.org/TagNames/Apple.html
 _APPLE_BURST, _APPLE_CONTENT = 0x000B, 0x0011
 _TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
@@ -210,9 +212,9 @@ def _exif_offset(header: Header, fmt: str) -> int | None:
     if fmt in ("heic", "avif"):
         return _heif_exif(header)
     if fmt == "png":
-        return _chunk(header, 8, b"eXIf", ">4xI", 4)
+        return _chunk(header, 8, b"eXIf")
     if fmt == "webp":
-        return _chunk(header, 12, b"EXIF", "<I4x", 0)
+        return _chunk(header, 12, b"EXIF")
     return 0
 
 
@@ -247,18 +249,19 @@ def _is_exif(header: Header, at: int) -> bool:
     return header.at(at, 6) in (b"Exif\0\0", b"Exif\0\xff")
 
 
-def _chunk(header: Header, start: int, wanted: bytes, layout: str, extra: int) -> int | None:
-    """Finds a chunk of PNG (size, name, data, checksum) or RIFF (name, size, data padded to two)."""
-    padded = extra == 0
+def _chunk(header: Header, start: int, wanted: bytes) -> int | None:
+    """Finds a chunk of PNG (size, name, data, checksum) or WebP (name, size, data padded to an even length)."""
+    is_png = header.at(0, 1) == b"\x89"
     for _ in range(_MOST_ENTRIES):
         head = header.at(start, 8)
         if len(head) < 8:
             return None
-        name, size = (head[:4], struct.unpack("<4xI", head)[0]) if padded else (head[4:], int.from_bytes(head[:4], "big"))
+        body = start + 8
+        name = head[4:] if is_png else head[:4]
+        size = int.from_bytes(head[:4], "big") if is_png else int.from_bytes(head[4:], "little")
         if name == wanted:
-            body = start + 8
             return body + 6 if _is_exif(header, body) else body
-        start += 8 + size + extra + (size & 1 if padded else 0)
+        start = body + size + (4 if is_png else size & 1)
     return None
 
 
@@ -269,7 +272,7 @@ def _canon_directories(header: Header) -> Iterator[Tiff]:
         for inner, start, stop in boxes(header, body, end):
             if inner == b"uuid" and header.at(start, 16) == _CANON_UUID:
                 for part, at, _ in boxes(header, start + 16, stop):
-                    if part in (b"CMT1", b"CMT2", b"CMT4"):
+                    if part in (b"CMT1", b"CMT2", b"CMT4"):  # main, EXIF and GPS directory, each a TIFF of its own
                         yield Tiff(header.at, at)
         return
 
@@ -291,7 +294,7 @@ def _add_directories(exif: Exif, tiff: Tiff) -> None:
 
 
 def _add_texts(exif: Exif, tiff: Tiff, entries: dict[int, Entry]) -> None:
-    for tag in (*range(0x9003, 0x9005), *range(0x9010, 0x9013), *range(0x9290, 0x9293), MAKE, MODEL, 0x0132, _UNIQUE_ID):
+    for tag in _TEXTS:
         if text := tiff.text(entries.get(tag)):
             exif.texts.setdefault(tag, text)
 

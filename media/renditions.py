@@ -46,12 +46,13 @@ _ENGINES: dict[str, Engine] = {
     "mp4": video.compress,
     "m4v": video.compress,
     "3gp": video.compress,
+    "3g2": video.compress,
 }
 _ALIASES = {"jpg": "jpeg", "jpe": "jpeg", "quicktime": "mov", "qt": "mov", "tif": "tiff", "heif": "heic", "3gpp": "3gp"}
 _LEFT_ALONE = {
-    "heic": "HEIC is already compact: encoding it again would save little without visible loss",
-    "avif": "AVIF is already compact: encoding it again would save little without visible loss",
-    "webp": "WebP is already compact: encoding it again would save little without visible loss",
+    "heic": "HEIC is already compact and is kept as it is",
+    "avif": "AVIF is already compact and is kept as it is",
+    "webp": "WebP is already compact and is kept as it is",
     "gif": "a GIF is kept: its palette and animation would be lost",
     "tiff": "a TIFF is kept: it may hold layers, depth or several pages that would be lost",
 }
@@ -61,9 +62,7 @@ _KINDS_LEFT_ALONE = {
 }
 
 
-def make_rendition(
-    original: str, part: str, *, kind: str, format: str, plan: Mapping[str, Any]
-) -> RenditionResult:
+def make_rendition(original: str, part: str, *, kind: str, format: str, plan: Mapping[str, Any]) -> RenditionResult:
     """Makes the rendition of one file that its plan asks for.
 
     Args:

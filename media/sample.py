@@ -97,7 +97,7 @@ _NEAR_DUPLICATES = {
 }
 _REJECTED = (f"{APPLE_NEXT}/IMG_0011.JPG",)
 _DAMAGED = (f"{APPLE}/IMG_0009.JPG",)
-_BUNDLES = {
+_BUNDLES: dict[str, list[tuple[str, ...]]] = {
     "live": [(f"{APPLE}/IMG_0002.HEIC", f"{APPLE}/IMG_0002.MOV")],
     "raw": [(f"{CAMERA}/IMG_20180505_184210.jpg", f"{CAMERA}/IMG_20180505_184210.dng")],
     "edit": [(f"{APPLE}/IMG_0007.JPG", f"{APPLE}/IMG_E0007.JPG", f"{APPLE}/IMG_0007.AAE")],
@@ -128,7 +128,8 @@ def generate(folder: Path, seed: int = 1) -> list[Path]:
 def expected(folder: Path) -> SampleExpectation:
     """Returns what a correct run over a library that `generate` made there yields."""
     left_alone = frozenset(LEFT_ALONE)
-    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - left_alone
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    names = files - left_alone
     duplicates, rejected = len(_DUPLICATES), len(_REJECTED)
     ways = [f"{UPRIGHT}/way_{orientation}.jpg" for orientation in range(1, 9)]
     return SampleExpectation(
@@ -213,7 +214,7 @@ def _iphone(library: _Library) -> None:
     tokyo = Shot(datetime(2022, 4, 2, 6, 15, 9, tzinfo=TOKYO), *_IPHONE_12, (35.7148, 139.7967), orientation=6)
     library.heic(f"{APPLE}/IMG_0006.HEIC", library.paint("peaks", "morning", (1080, 1440)), tokyo)
     _edited(library)
-    new_year = Shot(datetime(2022, 12, 31, 23, 58, 7, tzinfo=AUCKLAND), *_IPHONE_12, (-36.8485, 174.7633))
+    new_year = Shot(datetime(2023, 1, 1, 0, 7, 31, tzinfo=AUCKLAND), *_IPHONE_12, (-36.8485, 174.7633))
     library.jpeg(f"{APPLE}/IMG_0008.JPG", library.paint("city", "night"), new_year)
     _cut_off(library)
 

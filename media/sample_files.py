@@ -69,8 +69,11 @@ class Shot:
         block = Image.Exif()
         block[0x0112] = self.orientation
         block[0x010F], block[0x0110] = self.make, self.model
+        block[0x011A] = block[0x011B] = IFDRational(72, 1)
+        block[0x0128], block[0x0213] = 2, 1
         details = block.get_ifd(_EXIF_IFD)
         _add_dates(block, details, self.taken, self.subsec)
+        details.update({0x9000: b"0232", 0x9101: b"\1\2\3\0", 0xA000: b"0100", 0xA001: 1})
         details.update({0x829A: IFDRational(1, 250), 0x829D: IFDRational(9, 5), 0x8827: 64, 0x920A: IFDRational(26, 5)})
         if self.content:
             details[0x927C] = _apple_maker_note(self.content)

@@ -92,7 +92,7 @@ def screenshot(width: int, height: int) -> Image.Image:
         left = width // 3 if mine else width // 20
         box = (left, top, left + width * 3 // 5, top + height // 13)
         draw.rounded_rectangle(box, radius=height // 40, fill=(0, 122, 255) if mine else (255, 255, 255))
-        draw.text((left + 24, top + height // 50), text, fill="white" if mine else "black", font_size=height // 36)
+        draw.text((left + 24, top + height // 50), text, fill="white" if mine else "black", font_size=height // 52)
     draw.text((width // 20, height // 60), "9:41", fill="black", font_size=height // 40)
     return picture
 

@@ -7,7 +7,6 @@ a file's age allows (`tiers`).
 
 from __future__ import annotations
 
-import errno
 import gc
 import hashlib
 import os
@@ -26,6 +25,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from media.files import hash_file
 from media.tiers import KeepOriginal, Made, Plan, refuse_small_saving
 from media.video_boxes import ContainerError, Movie, Track, read_brand, read_movie
 from media.video_splice import refuse_hidden_data, splice, video_track
@@ -60,6 +60,7 @@ _PROBE_EDGE = 32
 _PROBE_EVERY = 10
 # Measured at 32 x 32 in grey up to CRF 34: mean below 1 level. Beyond this it is another picture.
 _MAX_PROBE_DIFFERENCE = 5.0
+_ODD_BYTES = "backslashreplace"  # many cameras wrote their tags in no known encoding; they are compared, not read
 _OF_THE_ENCODER = (("video", "encoder"), ("video", "vendor_id"))  # both stand in the old sample entry
 _TRIAL_SHARE, _TRIAL_FRAMES, _HOPELESS = 0.25, 90, 1.1
 
@@ -71,6 +72,27 @@ class _Seen:
     times: list[int]
     probes: dict[int, NDArray[np.int16]]
     notes: int = 0
+
+
+class _Target:
+    """The file of new frames. It remembers why a write failed, for PyAV reports only that one did."""
+
+    def __init__(self, handle: BinaryIO) -> None:
+        self._handle = handle
+        self.fault: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._handle.write(data)
+        except OSError as error:
+            self.fault = self.fault or error
+            raise
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._handle.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._handle.tell()
 
 
 def compress(original: Path, part: Path, plan: Plan) -> Made:
@@ -88,18 +110,22 @@ def compress(original: Path, part: Path, plan: Plan) -> Made:
     if plan.video_crf == 0:
         raise KeepOriginal("videos of this age are kept as they are")
     with open(original, "rb") as source, tempfile.TemporaryFile(dir=part.parent) as encoded:
+        target = _Target(encoded)
         try:
             movie = read_movie(source)
             track = video_track(movie)
             refuse_hidden_data(source, movie)
-            seen, size = _encode(original, track, plan, encoded)
+            seen, size = _encode(original, track, plan, target)
+            encoded.flush()
             encoded_movie = read_movie(encoded)
             with open(part, "wb") as out:
                 splice(source, movie, encoded, encoded_movie, out)
         except ContainerError as error:
             raise KeepOriginal(str(error)) from error
         except av.error.FFmpegError as error:
-            _raise_disk_fault(error)
+            if target.fault:  # a full disk is the disk's fault and not the video's
+                raise target.fault from error
+            hash_file(str(original))  # raises where the disk is at fault: then nothing is said about the video
             raise KeepOriginal(f"the video is damaged: {error.strerror or error}") from error
         brand = read_brand(source)
     refuse_small_saving(os.path.getsize(original), os.path.getsize(part), plan.min_saving)
@@ -121,25 +147,22 @@ def _detail(plan: Plan, size: tuple[int, int], seen: _Seen) -> str:
     return f"{shown} CRF {plan.video_crf}, {size[0]}x{size[1]}, {len(seen.times)} frames; all other tracks copied"
 
 
-def _raise_disk_fault(error: av.error.FFmpegError) -> None:
-    """A full disk under the encoder is the disk's fault and not the video's."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.ENOMEM):
-        raise OSError(error.errno, error.strerror) from error
-
-
 def _open_strictly(path: Path) -> tuple[InputContainer, VideoStream]:
     """Opens a video for every frame that it holds, with edit lists left aside, so that a fault raises."""
-    container = av.open(str(path), options={"ignore_editlist": "1"})
+    container = av.open(str(path), options={"ignore_editlist": "1"}, metadata_errors=_ODD_BYTES)
     if len(container.streams.video) != 1:
         container.close()
         raise KeepOriginal("it has another number of video tracks than its index says")
     stream = container.streams.video[0]
+    if stream.codec_context is None:  # PyAV's stub does not say so
+        container.close()
+        raise KeepOriginal("its codec is not known here")
     stream.codec_context.thread_count = 1
     stream.codec_context.options = {"err_detect": "explode"}
     return container, stream
 
 
-def _encode(original: Path, track: Track, plan: Plan, target: BinaryIO) -> tuple[_Seen, tuple[int, int]]:
+def _encode(original: Path, track: Track, plan: Plan, target: _Target) -> tuple[_Seen, tuple[int, int]]:
     """Encodes every frame of the original into a file of its own.
 
     Returns:
@@ -202,6 +225,7 @@ def _add_encoder(
         extra = _X265_LARGE if size[0] * size[1] > _LARGE else ""
         options = {"preset": "fast", "x265-params": _X265.format(crf=plan.video_crf, keyint=keyint) + extra}
     elif plan.video_codec == "av1":
+        os.environ.setdefault("SVT_LOG", "1")  # errors only: it writes a banner for every file otherwise
         options = {"preset": "8", "crf": str(plan.video_crf), "g": str(keyint), "svtav1-params": "lp=1"}
     else:
         options = {"preset": "medium", "crf": str(plan.video_crf), "g": str(keyint)}
@@ -291,7 +315,7 @@ def _described(path: Path) -> dict[str, object]:
     It is read as a player reads it, with edit lists, and by other code than the splice's.
     """
     found: dict[str, object] = {}
-    with av.open(str(path)) as container:
+    with av.open(str(path), metadata_errors=_ODD_BYTES) as container:
         found["its length"] = (container.duration, container.start_time)
         found.update({f"the tag {key}": value for key, value in container.metadata.items()})
         hashes = {stream.index: hashlib.sha256() for stream in container.streams}
@@ -309,10 +333,10 @@ def _described(path: Path) -> dict[str, object]:
             found[f"the times of {name}"] = stream.time_base, stream.start_time, stream.duration, stream.id
             tags = {key: value for key, value in stream.metadata.items() if (stream.type, key) not in _OF_THE_ENCODER}
             found[f"the settings of {name}"] = int(stream.disposition), tags
-    with av.open(str(path)) as container:
-        first = next(container.decode(video=0))
-        found["the rotation"] = first.rotation
-        found.update(_colours(first))
+    with av.open(str(path), metadata_errors=_ODD_BYTES) as container:
+        if first := next(container.decode(video=0), None):
+            found["the rotation"] = first.rotation
+            found.update(_colours(first))
     return found
 
 

@@ -302,6 +302,8 @@ def _top_level(handle: BinaryIO) -> Iterator[Box]:
         if length < body - start or start + length > size:
             raise ContainerError("the file is damaged: it ends in the middle or a box is broken")
         if name not in _PLAIN_TOP:
-            raise ContainerError(f"its part named {name.decode('latin-1')} is not understood")
+            if not (name.isascii() and name.decode("ascii").isprintable()):
+                raise ContainerError("the file is damaged: a box is broken")
+            raise ContainerError(f"its part named {name.decode('ascii').strip()} is not understood")
         yield Box(name, start, body, start + length)
         start += length

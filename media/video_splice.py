@@ -221,6 +221,11 @@ def _new_table(movie: Movie, old: Track, encoded: Movie, new: Track) -> list[byt
     out = [_new_entry(movie, old, encoded, new), _runs(b"stts", 0, ">II", durations)]
     if any(shifts):
         out.append(_runs(b"ctts", 1, ">Ii", shifts))
+        # QuickTime wants the range of signed offsets said, 8.6.1.4: shift, least, greatest, first and last time shown.
+        ends = (shown[0], shown[-1] + durations[-1])
+        bounds = (max(0, -min(shifts)), min(shifts), max(shifts), *ends)
+        if max(bounds) < 1 << 31:
+            out.append(pack_full_box(b"cslg", 0, struct.pack(">5i", *bounds)))
     if new.sync is not None:
         out.append(pack_full_box(b"stss", 0, struct.pack(f">I{len(new.sync)}I", len(new.sync), *new.sync)))
     out.append(pack_full_box(b"stsz", 0, struct.pack(f">II{len(new.sizes)}I", 0, len(new.sizes), *new.sizes)))
@@ -257,7 +262,7 @@ def _entry_children(movie: Movie, track: Track, known: frozenset[bytes]) -> list
 
 
 def _words(names: set[bytes]) -> str:
-    return " and ".join(sorted({_LOST.get(name, f"a part named {name.decode('latin-1')}") for name in names}))
+    return " and ".join(sorted({_LOST.get(name, f"a part named {name!r}") for name in names}))
 
 
 def _frame_size(movie: Movie, track: Track) -> tuple[int, int]:

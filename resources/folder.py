@@ -66,16 +66,7 @@ def list_folder(root: Path, include: Sequence[str] = (), exclude: Sequence[str] 
     Raises:
         SourceMissing: The folder is not there or cannot be read.
     """
-    try:
-        entries = os.listdir(root)
-    except FileNotFoundError:
-        raise SourceMissing(f"The source folder {root} does not exist. Is its disk mounted, its name right?") from None
-    except NotADirectoryError:
-        raise SourceMissing(f"The source {root} is a file, not a folder.") from None
-    except OSError as error:
-        raise SourceMissing(
-            f"The source folder {root} cannot be read ({error.strerror}). Check its rights and its mount."
-        ) from error
+    entries = list_names(root)
     unreadable: list[tuple[str, str]] = []
     rows = list(_walk(str(root), "", unreadable)) if entries else []
     rows = [row for row in rows if _wanted(row[0], include, exclude)]
@@ -177,3 +168,21 @@ def is_edit(path: str) -> bool:
     """Returns whether a name says that the file is the edited version of another."""
     stem = os.path.splitext(os.path.basename(path))[0]
     return bool(_EDITED.match(stem) or _EDITED_WORD.search(stem))
+
+
+def list_names(root: Path) -> list[str]:
+    """Returns the names in a source's folder.
+
+    Raises:
+        SourceMissing: It is not there, is no folder, or cannot be read.
+    """
+    try:
+        return os.listdir(root)
+    except FileNotFoundError:
+        raise SourceMissing(f"The source folder {root} does not exist. Is its disk mounted, its name right?") from None
+    except NotADirectoryError:
+        raise SourceMissing(f"The source {root} is a file, not a folder.") from None
+    except OSError as error:
+        raise SourceMissing(
+            f"The source folder {root} cannot be read ({error.strerror}). Check its rights and its mount."
+        ) from error

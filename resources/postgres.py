@@ -498,7 +498,10 @@ def normalise_url(url: str) -> str:
             f"The database must be PostgreSQL, and this URL begins with {parsed.drivername}://. "
             "Use postgresql://user:password@host:5432/database, or no URL at all for the embedded database."
         )
-    return parsed.set(drivername=DRIVER).render_as_string(hide_password=False)
+    plain = parsed.set(drivername=DRIVER).render_as_string(hide_password=False)
+    # A folder after `?host=` stays readable and without %, which Alembic's own settings would take for a reference.
+    place, mark, query = plain.partition("?")
+    return place + mark + query.replace("%2F", "/")
 
 
 def wait_for(url: str, timeout: float) -> None:

@@ -56,6 +56,9 @@ __all__ = [
 ]
 
 
+OUR_FOLDERS = ("database", "dagster", "logs", "run", "backups")  # what else we write below the home
+
+
 class Settings(BaseSettings):
     """Every setting, as loaded: paths are absolute, names are known, secrets are masked wherever shown."""
 
@@ -231,10 +234,14 @@ def _overlaps(settings: Settings) -> list[str]:
         for other in list(ours)[index + 1 :]
         if _nested(real[one], real[other])
     ]
-    mine = real | {"home": Path(os.path.realpath(settings.home))}
+    home = Path(os.path.realpath(settings.home))
+    mine = real | {f"home/{name}": home / name for name in OUR_FOLDERS} | {"home": home}
     for name, source in settings.sources.items():
         path = Path(os.path.realpath(source.path))
-        clash = next((key for key, folder in mine.items() if source.enabled and _nested(path, folder)), None)
+        # A folder of its own inside the home holds nothing of ours: the sample library stands in one.
+        inside = [key for key, folder in mine.items() if path.is_relative_to(folder) and key != "home"]
+        around = [key for key, folder in mine.items() if folder.is_relative_to(path)]
+        clash = next(iter(inside + around), None) if source.enabled else None
         if clash:
             problems.append(
                 f"sources.{name}.path ({source.path}) overlaps {clash} ({ours.get(clash, settings.home)}): what we "

@@ -94,7 +94,7 @@ def answer(url: str, statement: str) -> object:
 def test_a_fresh_home_gets_a_database_that_is_stopped_by_its_last_user(home: Path) -> None:
     postgres = EmbeddedPostgres(home)
     with postgres as url:
-        assert url.startswith("postgresql+psycopg2://")
+        assert normalise_url(url) == url == postgres.url()
         assert answer(url, "SELECT current_database()") == "mediapipe"
         assert answer(url, "SHOW fsync") == "on"
         assert answer(url, "SHOW listen_addresses") == ""

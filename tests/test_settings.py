@@ -77,7 +77,7 @@ def test_layers_that_set_different_keys_of_one_section_are_joined(home: Path) ->
 @given(
     layers=st.lists(st.none() | st.integers(1, 65_535), min_size=3, max_size=3),
 )
-@hypothesis_settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_highest_layer_that_speaks_is_the_one_that_counts(home: Path, layers: list[int | None]) -> None:
     in_file, in_environment, given_now = layers
     write(home, "" if in_file is None else f"[web]\nport = {in_file}\n")
@@ -330,6 +330,13 @@ def test_every_setting_is_described_and_the_docs_hold_the_same_table() -> None:
     assert [line for line in DOCS.read_text("utf-8").splitlines() if line in set(rows)] == rows
     documented = [line.split("|")[1].strip() for line in _first_table(DOCS.read_text("utf-8"))]
     assert documented == [f"`{key}`" for key, *_ in describe()]
+
+
+def test_the_docs_hold_the_default_tiers() -> None:
+    for tier in DEFAULT_TIERS:
+        plan = tier.plan
+        row = (tier.name, tier.after_days, plan.jpeg_quality, plan.video_crf or "kept", plan.video_codec)
+        assert f"| {' | '.join(map(str, row))} |" in DOCS.read_text("utf-8")
 
 
 def _first_table(text: str) -> list[str]:

@@ -443,6 +443,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_pipeline_logs_media_file_id", "pipeline_logs", ["media_file_id", "id"], unique=False, schema="mediapipe"
     )
+    op.create_index("ix_pipeline_logs_run_id", "pipeline_logs", ["run_id", "stage"], unique=False, schema="mediapipe")
     op.create_index(
         "ix_pipeline_logs_source_file_id", "pipeline_logs", ["source_file_id", "id"], unique=False, schema="mediapipe"
     )

@@ -1,0 +1,64 @@
+"""Runs by the clock.
+
+Belongs here: the schedule for whatever is pending and the one for photos that have grown older. Does
+not belong here: runs for new files, which the folder sensor asks for at once.
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from jobs.chain import chain_job, requests_for
+
+
+def pending_schedule(every_minutes: int, gap_days: int) -> dg.ScheduleDefinition:
+    """Returns the schedule that takes up whatever was left: failures after their pause, runs that were killed."""
+
+    @dg.schedule(
+        name="pending_schedule",
+        job=chain_job,
+        cron_schedule=_every(every_minutes),
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Takes up whatever is pending: failed files after their pause, and what a killed run left.",
+        required_resource_keys={"platform"},
+    )
+    def pending(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        yield from _ask(context, gap_days, aged=False, reason="pending_schedule")
+
+    return pending
+
+
+def tier_schedule(hour: int, gap_days: int) -> dg.ScheduleDefinition:
+    """Returns the nightly schedule for photos whose age tier has changed."""
+
+    @dg.schedule(
+        name="tier_schedule",
+        job=chain_job,
+        cron_schedule=f"0 {hour} * * *",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Once a night: photos that have reached the next age tier get their next rendition.",
+        required_resource_keys={"platform"},
+    )
+    def tiers(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        yield from _ask(context, gap_days, aged=True, reason="tier_schedule")
+
+    return tiers
+
+
+def _ask(
+    context: dg.ScheduleEvaluationContext, gap_days: int, *, aged: bool, reason: str
+) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    with context.resources.platform.opened() as platform:
+        platform.clean_up()
+        days = platform.due_dates(aged=aged)
+    requests = list(requests_for(context.instance, days, gap_days, reason))
+    if not requests:
+        yield dg.SkipReason("Nothing is due." if not days else "A run for these days is under way.")
+    yield from requests
+
+
+def _every(minutes: int) -> str:
+    if minutes % 60 == 0 and minutes <= 24 * 60:
+        hours = minutes // 60
+        return "0 * * * *" if hours == 1 else f"0 */{hours} * * *" if hours < 24 else "0 0 * * *"
+    return f"*/{min(minutes, 59)} * * * *"

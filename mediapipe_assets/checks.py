@@ -1,0 +1,289 @@
+"""Asset checks: what must hold, at the run's days and at all others.
+
+Belongs here: turning the catalog's answers into checks that name files, give reasons and say what to
+do. Does not belong here: the queries (`catalog`), or repairing anything.
+
+A check looks at the run's days and fails while anything is unresolved at any other, so that a good
+run never hides an old failure. Damaged files only warn, until a person acknowledges them.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import dagster as dg
+from sqlalchemy import Connection
+
+from catalog import findings, work
+from catalog.bundles import LIBRARY
+from catalog.deliveries import open_deliveries, stage_name
+from catalog.media import DEDUPLICATED
+from catalog.renditions import COMPRESSED
+from catalog.sources import ORIGINALS
+from catalog.work import Scope
+from mediapipe_assets.partitions import scope_of
+from mediapipe_assets.platform import PlatformResource
+from mediapipe_assets.stages import table
+from pipeline import soundness
+from pipeline.assembly import Platform
+
+NAMED_FILES = 20
+Judge = Callable[[Platform, Connection, Scope | None], dg.AssetCheckResult]
+
+
+def chain_checks(destinations: Sequence[str]) -> list[dg.AssetChecksDefinition]:
+    """Returns every check of the chain."""
+    checks = [
+        _check(
+            ORIGINALS,
+            "roots_have_their_markers",
+            "Every folder that we write to carries its marker: its disk is mounted, and it is ours.",
+            _judge_roots,
+            blocking=True,
+        ),
+        _check(
+            ORIGINALS,
+            "every_found_file_is_accounted_for",
+            "found = kept + duplicates + rejected + failed, nothing waits, nothing failed.",
+            _judge_counts,
+        ),
+        _check(
+            ORIGINALS,
+            "originals_stand_whole",
+            "Every original of the run's days stands where the catalog says, with its size, read-only.",
+            _judge_originals,
+        ),
+        _check(
+            ORIGINALS,
+            "no_file_is_damaged",
+            "Names the files that are damaged. They are kept and archived as they are, never compressed.",
+            _judge_damaged,
+        ),
+        _check(
+            ORIGINALS,
+            "no_file_was_rejected",
+            "Names the files that look like media by their name and are none. They are left where they are.",
+            _judge_rejected,
+        ),
+        _check(
+            DEDUPLICATED,
+            "every_file_is_in_a_bundle",
+            "Every kept file was compared and has its place in a bundle.",
+            lambda platform, connection, scope: _judge_stage(platform, connection, DEDUPLICATED),
+        ),
+        _check(
+            COMPRESSED,
+            "every_file_is_decided",
+            "Every kept file has a rendition or a reason why its original is kept, under the tier of its age.",
+            lambda platform, connection, scope: _judge_stage(platform, connection, COMPRESSED),
+        ),
+        _check(
+            COMPRESSED,
+            "renditions_are_sound",
+            "Every rendition of the run's days opens, is turned as its original is, and has its metadata.",
+            _judge_renditions,
+        ),
+        _check(
+            LIBRARY,
+            "library_shows_every_verified_file",
+            "Everything that has a proven copy stands in the tree, and no entry leads nowhere.",
+            _judge_library,
+        ),
+    ]
+    for name in destinations:
+        checks += _destination_checks(name)
+    return checks
+
+
+def _destination_checks(name: str) -> list[dg.AssetChecksDefinition]:
+    return [
+        _check(
+            [name, "staged_media"],
+            "nothing_is_left_behind",
+            f"Every kept file has its intent for “{name}”.",
+            lambda platform, connection, scope: _judge_stage(platform, connection, stage_name(name, "staged")),
+        ),
+        _check(
+            [name, "verified_media"],
+            "every_delivery_is_proven",
+            f"Every file that was sent to “{name}” is proven to be there. Waiting ones are shown as pending.",
+            lambda platform, connection, scope: _judge_deliveries(connection, name),
+        ),
+        _check(
+            [name, "verified_media"],
+            "verified_means_evidence",
+            f"Every delivery to “{name}” that is called verified has evidence of exactly its bytes.",
+            lambda platform, connection, scope: _judge_evidence(connection, name, scope),
+        ),
+        _check(
+            [name, "verified_media"],
+            "stands_on_another_disk",
+            f"“{name}” would survive the loss of the disk that holds the originals.",
+            lambda platform, connection, scope: _judge_disk(platform, name),
+        ),
+    ]
+
+
+def _check(
+    asset: str | Sequence[str], name: str, description: str, judge: Judge, *, blocking: bool = False
+) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=dg.AssetKey(asset), name=name, description=description, blocking=blocking)
+    def check(context: dg.AssetCheckExecutionContext, platform: PlatformResource) -> dg.AssetCheckResult:
+        with platform.opened() as opened, opened.engine.connect() as connection:
+            return judge(opened, connection, scope_of(context.run.tags))
+
+    return check
+
+
+def _result(
+    bad: int,
+    columns: tuple[str, ...],
+    rows: Sequence[Sequence[object]],
+    what_to_do: str,
+    *,
+    warn: bool = False,
+    more: dict[str, Any] | None = None,
+) -> dg.AssetCheckResult:
+    metadata: dict[str, Any] = {"unresolved": bad, **(more or {})}
+    if bad:
+        metadata["what_to_do"] = what_to_do
+        metadata["files"] = table(columns, rows[:NAMED_FILES])
+    severity = dg.AssetCheckSeverity.WARN if warn else dg.AssetCheckSeverity.ERROR
+    description = f"{bad} unresolved. {what_to_do}" if bad else "all well"
+    return dg.AssetCheckResult(passed=bad == 0, severity=severity, metadata=metadata, description=description)
+
+
+def _judge_roots(platform: Platform, connection: Connection, scope: Scope | None) -> dg.AssetCheckResult:
+    problems = platform.problems()
+    return _result(len(problems), ("problem",), [(one,) for one in problems], "Mount the disk, then run again.")
+
+
+def _judge_counts(platform: Platform, connection: Connection, scope: Scope | None) -> dg.AssetCheckResult:
+    counts = findings.observation_counts(connection, scope) if scope else {}
+    total, failed = findings.failed_observations(connection, NAMED_FILES)
+    waiting = findings.waiting_observations(connection)
+    parts = sum(counts.get(name, 0) for name in ("kept", "duplicate", "rejected", "failed"))
+    found = sum(counts.get(name, 0) for name in ("kept", "duplicate", "rejected", "failed", "pending"))
+    more = {"found": found, "accounted_for": parts, "waiting": waiting, **counts}
+    rows = [(one.path, one.reason) for one in failed] + ([("…", f"{waiting} files wait")] if waiting else [])
+    return _result(
+        total + waiting,
+        ("file", "reason"),
+        rows,
+        "Failed files are tried again by themselves; see the reasons. Waiting ones are taken by the next run.",
+        more=more,
+    )
+
+
+def _judge_originals(platform: Platform, connection: Connection, scope: Scope | None) -> dg.AssetCheckResult:
+    stored = findings.stored_originals(connection, scope) if scope else []
+    bad = soundness.unsound_originals(stored, platform.originals)
+    return _result(
+        len(bad),
+        ("original", "reason"),
+        bad,
+        "Restore the file from a verified copy: `mediapipe-assets history FILE` names them.",
+        more={"looked_at": len(stored)},
+    )
+
+
+def _judge_damaged(platform: Platform, connection: Connection, scope: Scope | None) -> dg.AssetCheckResult:
+    total, files = findings.damaged(connection, NAMED_FILES)
+    return _result(
+        total,
+        ("file", "reason"),
+        [(one.path, one.reason) for one in files],
+        "Look for a better copy. When you have seen it, `mediapipe-assets acknowledge FILE` ends the warning.",
+        warn=True,
+    )
+
+
+def _judge_rejected(platform: Platform, connection: Connection, scope: Scope | None) -> dg.AssetCheckResult:
+    total, files = findings.rejected(connection, NAMED_FILES)
+    return _result(
+        total,
+        ("file", "reason"),
+        [(one.path, one.reason) for one in files],
+        "Move or rename the file, exclude it in mediapipe.toml, or `mediapipe-assets acknowledge FILE`.",
+        warn=True,
+    )
+
+
+def _judge_stage(platform: Platform, connection: Connection, stage: str) -> dg.AssetCheckResult:
+    query = next((query for query in platform.queries(aged=False) if query.stage == stage), None)
+    due = work.count_due(connection, query) if query else 0
+    failed, rows = work.failures(connection, stage, NAMED_FILES)
+    names = findings.names_of(connection, stage, [row.row_id for row in rows])
+    listed = [(names.get(row.row_id, str(row.row_id)), row.error) for row in rows]
+    if due > failed:
+        listed.append(("…", f"{due - failed} files wait for the next run"))
+    return _result(
+        max(due, failed),
+        ("file", "reason"),
+        listed,
+        "Failed files are tried again by themselves; see the reasons. Waiting ones are taken by the next run.",
+        more={"failed": failed, "waiting": max(0, due - failed)},
+    )
+
+
+def _judge_renditions(platform: Platform, connection: Connection, scope: Scope | None) -> dg.AssetCheckResult:
+    made = findings.renditions_made(connection, scope) if scope else []
+    bad = soundness.unsound_renditions(made, platform.originals, platform.roots["renditions"])
+    return _result(
+        len(bad),
+        ("rendition", "reason"),
+        bad,
+        "Run the dates again with redo = all: the rendition is made anew from its original.",
+        more={"looked_at": len(made)},
+    )
+
+
+def _judge_deliveries(connection: Connection, name: str) -> dg.AssetCheckResult:
+    total, waiting = open_deliveries(connection, name, NAMED_FILES)
+    rows = [(one.remote_path, "pending" if one.reason is None else one.reason, one.state) for one in waiting]
+    return _result(
+        total,
+        ("file", "reason", "state"),
+        rows,
+        "Pending files are taken up by the next run. For the others see the reasons.",
+        more={"pending": sum(one.reason is None for one in waiting)},
+    )
+
+
+def _judge_evidence(connection: Connection, name: str, scope: Scope | None) -> dg.AssetCheckResult:
+    verified, without = findings.verified_without_evidence(connection, name, scope)
+    return _result(
+        len(without),
+        ("file", "reason"),
+        without,
+        "Run the dates again with redo = all: every delivery is proven anew.",
+        more={"verified": verified},
+    )
+
+
+def _judge_disk(platform: Platform, name: str) -> dg.AssetCheckResult:
+    destination = platform.destinations.get(name)
+    originals = platform.roots["originals"]
+    same = destination is not None and destination.shares_disk_with(originals)
+    return _result(
+        int(same),
+        ("folder", "reason"),
+        [(str(platform.roots.get(f"destination:{name}")), "same disk as the originals: not a second copy")],
+        f"Set destinations.{name}.path to a folder on another disk or on a NAS.",
+        warn=True,
+        more={"same_disk": same},
+    )
+
+
+def _judge_library(platform: Platform, connection: Connection, scope: Scope | None) -> dg.AssetCheckResult:
+    shown = findings.library_entries(connection, scope) if scope else []
+    bad = soundness.broken_entries(shown, platform.roots["library"])
+    stage = _judge_stage(platform, connection, LIBRARY)
+    if not stage.passed:
+        return stage
+    return _result(
+        len(bad),
+        ("entry", "reason"),
+        bad,
+        "Delete the entry and run its day with redo = all.",
+        more={"looked_at": len(shown)},
+    )

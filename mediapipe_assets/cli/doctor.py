@@ -1,0 +1,96 @@
+"""`doctor`: what is right and wrong with the installation, and what to do.
+
+Belongs here: one look at each part, without changing anything. Does not belong here: repairing.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+
+from mediapipe_assets.cli import ERROR, OK
+
+if TYPE_CHECKING:
+    from pipeline.assembly import Platform
+
+LITTLE_ROOM = 5_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One thing that was looked at: `ok`, `warning` or `problem`, and what to do."""
+
+    what: str
+    verdict: str
+    words: str
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+def doctor(as_json: bool) -> int:
+    """Check settings, database, folders, room and destinations, and say what to change."""
+    looks = list(_looks())
+    if as_json:
+        click.echo(json.dumps([asdict(one) for one in looks]))
+    else:
+        console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+        marks = {"ok": "✓", "warning": "!", "problem": "✗"}
+        for one in looks:
+            console.print(f"{marks[one.verdict]} {one.what}: {one.words}")
+    return ERROR if any(one.verdict == "problem" for one in looks) else OK
+
+
+def _looks() -> Iterator[Look]:
+    from mediapipe_assets.platform import open_platform
+    from pipeline.failures import RunStopped
+    from resources.postgres import DatabaseUnavailable, HomeRefused
+    from resources.settings import SettingsError, load_settings
+
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        yield Look("settings", "problem", str(error))
+        return
+    yield Look("settings", "ok", f"home {settings.home}, file {settings.file}")
+    if settings.timezone == "UTC":
+        yield Look("time zone", "warning", "UTC; set timezone before the first run if your videos were taken elsewhere")
+    try:
+        with open_platform(prepare=True) as platform:
+            yield Look("database", "ok", "answers, its schema is up to date")
+            yield from _platform_looks(platform)
+    except (DatabaseUnavailable, HomeRefused) as error:
+        yield Look("database", "problem", str(error))
+    except RunStopped as error:
+        yield Look("folders", "problem", str(error))
+
+
+def _platform_looks(platform: Platform) -> Iterator[Look]:
+    from resources.folder import SourceMissing, list_names
+    from services.up import is_up
+
+    yield Look("folders", "ok", "every folder that we write to carries its marker")
+    if not platform.sources:
+        yield Look("sources", "warning", "no folder is watched; mediapipe-assets run --source DIR")
+    for name, spec in platform.sources.items():
+        try:
+            list_names(spec.path)
+            yield Look(f"source {name}", "ok", str(spec.path))
+        except SourceMissing as error:
+            yield Look(f"source {name}", "problem", str(error))
+    for name, root in platform.roots.items():
+        free = shutil.disk_usage(root).free
+        if free < LITTLE_ROOM:
+            yield Look(f"room at {name}", "warning", f"{free / 1e9:.1f} GB free at {root}")
+    for name, destination in platform.destinations.items():
+        if destination.shares_disk_with(platform.roots["originals"]):
+            yield Look(f"destination {name}", "warning", "same disk as the originals: not a second copy")
+        else:
+            yield Look(f"destination {name}", "ok", str(platform.roots[f"destination:{name}"]))
+    running = is_up(platform.settings.home)
+    yield Look("services", "ok", f"running at {running.url}" if running else "not running; mediapipe-assets up")

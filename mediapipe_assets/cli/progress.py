@@ -1,0 +1,87 @@
+"""Progress on a terminal: a bar for a person, plain lines for a log.
+
+Belongs here: showing how far a stage has come. Does not belong here: counting it (`pipeline.stage`).
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from mediapipe_assets.platform import PipelineResource
+from pipeline.run import Run
+
+if TYPE_CHECKING:
+    from catalog.work import Scope
+    from pipeline.run import Progress as Callback
+
+PLAIN_SECONDS = 10.0
+
+
+class Display:
+    """Shows each stage's progress for as long as it is entered."""
+
+    def __init__(self, console: Console) -> None:
+        """Takes the console to show it on; a bar is drawn only where it is a terminal."""
+        self._console = console
+        self._bar: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._said: dict[str, float] = {}
+
+    def __enter__(self) -> Display:
+        if self._console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description:<24}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),
+                console=self._console,
+            )
+            self._tasks = {}
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def show(self, stage: str, done: int, total: int, seconds: float) -> None:
+        """Shows that a stage has done so many of so many files."""
+        rate = f"{done / seconds:.1f}/s" if seconds > 0 else ""
+        if self._bar is not None:
+            task = self._tasks.get(stage)
+            if task is None:
+                task = self._tasks[stage] = self._bar.add_task(stage, total=total, rate=rate)
+            self._bar.update(task, completed=done, total=max(done, total), rate=rate)
+        elif done == total or time.monotonic() - self._said.get(stage, 0.0) > PLAIN_SECONDS:
+            self._said[stage] = time.monotonic()
+            self._console.print(f"{stage}: {done} of {total} {rate}", highlight=False, soft_wrap=True)
+
+
+_display = Display(Console(file=sys.stderr))
+
+
+def progress_display() -> Display:
+    """Returns this process's display."""
+    return _display
+
+
+class TerminalPipelineResource(PipelineResource):
+    """The pipeline's resource in a process that has a person before it."""
+
+    def run(self, run_id: str, scope: Scope, progress: Callback) -> Run:
+        """Returns what a stage is given, with progress on the terminal beside the run's own log."""
+
+        def both(stage: str, done: int, total: int, seconds: float) -> None:
+            progress(stage, done, total, seconds)
+            _display.show(stage, done, total, seconds)
+
+        return super().run(run_id, scope, both)
+
+

@@ -1,0 +1,292 @@
+"""`mediapipe-assets run`: look at the folders, run the chain over what is due, say what happened.
+
+Belongs here: the order of these steps and the words of the report. Does not belong here: the steps
+themselves (`pipeline`), or Dagster's part in it (`mediapipe_assets.cli.execute`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mediapipe_assets.cli import FAILED_FILES, OK, say
+from mediapipe_assets.cli.sample import prepare_sample
+
+PASSES = 4  # a late half may make another day due; more than a few rounds would be a loop
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the person asked for on the command line."""
+
+    sources: Sequence[str]
+    first: date | None
+    last: date | None
+    destination: str | None
+    dry_run: bool
+    redo: str
+    limit: int
+    as_json: bool
+
+
+@dataclass(slots=True)
+class Done:
+    """What came of it."""
+
+    run_ids: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    still_written: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+@click.command()
+@click.option(
+    "--source",
+    "source_folders",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A folder of photos; may be given several times. It is remembered in mediapipe.toml and watched from then on.",
+)
+@click.option("--sample", is_flag=True, help="Run over a small made-up library, in a home of its own.")
+@click.option("--from", "first", type=click.DateTime(["%Y-%m-%d"]), help="Only photos taken on this day or later.")
+@click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), help="Only photos taken on this day or earlier.")
+@click.option("--destination", help="Deliver to this destination only.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done; nothing is written to any folder.")
+@click.option(
+    "--redo",
+    type=click.Choice(["none", "failed", "all"]),
+    default="failed",
+    show_default=True,
+    help="Failures: leave them, try them again after their pause, or do everything at these dates again at once.",
+)
+@click.option("--limit", type=click.IntRange(min=0), default=0, help="At most so many files at each stage.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
+def run(
+    source_folders: tuple[Path, ...],
+    sample: bool,
+    first: datetime | None,
+    last: datetime | None,
+    destination: str | None,
+    dry_run: bool,
+    redo: str,
+    limit: int,
+    as_json: bool,
+) -> int:
+    """Run the whole chain over your folders and say what happened.
+
+    What is done already is passed over. It may be interrupted at any time and run again.
+    """
+    from resources.folder import list_names
+    from resources.settings import home_folder
+    from resources.settings_file import add_source
+
+    if first and last and last < first:
+        raise click.UsageError("--to is before --from")
+    if sample and source_folders:
+        raise click.UsageError("--sample and --source do not go together: a try should not mix with real photos")
+    if sample:
+        source_folders = prepare_sample()
+    home = home_folder()
+    for folder in source_folders:
+        list_names(folder.expanduser())
+    names = [add_source(home, folder.expanduser().absolute()) for folder in source_folders]
+    wishes = Wishes(
+        sources=names,
+        first=first.date() if first else None,
+        last=last.date() if last else None,
+        destination=destination,
+        dry_run=dry_run,
+        redo=redo,
+        limit=limit,
+        as_json=as_json,
+    )
+    return _run(home, wishes)
+
+
+def _run(home: Path, wishes: Wishes) -> int:
+    from mediapipe_assets.cli.report import print_run_report, run_report
+    from mediapipe_assets.platform import open_platform
+    from resources.settings import load_settings
+    from resources.settings_file import record_first_start
+
+    settings = load_settings(home)
+    if not any(source.enabled for source in settings.sources.values()):
+        raise click.UsageError("no folder is watched yet. Say which: mediapipe-assets run --source DIR")
+    if wishes.destination and wishes.destination not in settings.destinations:
+        known = ", ".join(settings.destinations) or "none"
+        raise click.UsageError(f"there is no destination called {wishes.destination}; there is: {known}")
+    record_first_start(home, settings.timezone, settings.start_date)
+    start = time.monotonic()
+    with open_platform(home, prepare=not wishes.dry_run or not _is_started(home)) as platform:
+        _check_destinations(platform, wishes)
+        if wishes.dry_run:
+            return _dry_run(platform, wishes)
+        done = _work(platform, wishes)
+        done.seconds = time.monotonic() - start
+        report = run_report(platform, done.run_ids, done.seconds)
+        if wishes.as_json:
+            click.echo(json.dumps(report, default=str))
+        else:
+            print_run_report(platform, report, done)
+    return FAILED_FILES if _failed(report) else OK
+
+
+def _is_started(home: Path) -> bool:
+    return (home / "database").exists()
+
+
+def _failed(report: Mapping[str, Any]) -> bool:
+    delivered = report["destinations"].values()
+    return bool(report["failed"] or report["failed_later"] or any(one["failed"] for one in delivered))
+
+
+def _check_destinations(platform: Any, wishes: Wishes) -> None:
+    for destination in platform.destinations.values():
+        destination.prepare()
+
+
+def _chosen_sources(platform: Any, wishes: Wishes) -> list[Any]:
+    return [spec for name, spec in platform.sources.items() if not wishes.sources or name in wishes.sources]
+
+
+def _look(platform: Any, wishes: Wishes, *, record: bool) -> list[Any]:
+    """Looks at the folders, and once more at those where files are still being written."""
+    from pipeline.discovery import look
+
+    looks = []
+    for spec in _chosen_sources(platform, wishes):
+        found = look(platform.engine, spec, platform.date_rules(), record=record)
+        if found.unsettled and record:
+            say(f"{found.unsettled} files in {spec.path} were written just now; waiting {spec.settle_seconds:g} s.")
+            time.sleep(spec.settle_seconds + 0.1)
+            again = look(platform.engine, spec, platform.date_rules(), record=record)
+            found = again if not found.new else _sum(found, again)
+        looks.append(found)
+    return looks
+
+
+def _sum(one: Any, other: Any) -> Any:
+    from dataclasses import replace
+
+    return replace(other, new=one.new + other.new, new_bytes=one.new_bytes + other.new_bytes)
+
+
+def _due(platform: Any, wishes: Wishes) -> list[date]:
+    days = platform.due_dates(aged=True, redo=wishes.redo)
+    if wishes.redo == "all" and wishes.first and wishes.last:
+        days = sorted({*days, wishes.first, wishes.last})
+    first, last = wishes.first or date.min, wishes.last or date.max
+    return [day for day in days if first <= day <= last]
+
+
+def _dry_run(platform: Any, wishes: Wishes) -> int:
+    looks = _look(platform, wishes, record=False)
+    report = {
+        "dry_run": True,
+        "sources": {
+            one.source: {"listed": one.listed, "new": one.new, "bytes": one.new_bytes, "gone": one.gone}
+            for one in looks
+        },
+        "dates_due": [day.isoformat() for day in _due(platform, wishes)],
+        "shortages": [str(one) for one in _shortages(platform)],
+    }
+    if wishes.as_json:
+        click.echo(json.dumps(report))
+        return OK
+    for one in looks:
+        say(f"{one.source}: {one.listed} files, {one.new} of them new ({one.new_bytes / 1e6:.1f} MB), {one.gone} gone")
+    say(f"{len(report['dates_due'])} dates known already have something to do.")
+    for shortage in report["shortages"]:
+        say(f"Not enough room: {shortage}")
+    say("Dry run: nothing was written.")
+    return OK
+
+
+def _shortages(platform: Any) -> list[Any]:
+    from pipeline.space import estimate
+
+    return estimate(platform)
+
+
+def _work(platform: Any, wishes: Wishes) -> Done:
+    from pipeline.failures import RefusedForSafety
+    from pipeline.planning import merge_dates
+
+    done = Done()
+    looks = _look(platform, wishes, record=True)
+    done.still_written = sum(one.unsettled for one in looks)
+    for one in looks:
+        for folder, reason in one.unreadable:
+            done.notes.append(f"The folder {folder} in “{one.source}” could not be read: {reason}.")
+    if missing := _shortages(platform):
+        raise RefusedForSafety("Not enough room, so nothing was written. " + " ".join(map(str, missing)))
+    seen: list[date] = []
+    for _ in range(PASSES):
+        days = _due(platform, wishes)
+        if not days or days == seen:
+            break
+        seen = days
+        session = _Session(platform, wishes)
+        for scope in merge_dates(days, platform.settings.runs.merge_gap_days):
+            done.run_ids.append(session.run(scope))
+        if wishes.limit or wishes.redo == "all":
+            break
+    return done
+
+
+class _Session:
+    """Dagster, loaded once for the runs of one command."""
+
+    def __init__(self, platform: Any, wishes: Wishes) -> None:
+        from services.up import dagster_environment, prepare_dagster_home
+
+        home = platform.settings.home
+        prepare_dagster_home(home)
+        url = platform.engine.url.render_as_string(hide_password=False)
+        os.environ.update(dagster_environment(home, url))
+        import dagster as dg
+
+        from mediapipe_assets.cli.progress import TerminalPipelineResource, progress_display
+        from mediapipe_assets.definitions import build_defs
+        from mediapipe_assets.recovery import fail_runs_without_a_lease
+
+        self._wishes = wishes
+        self._instance = dg.DagsterInstance.get()
+        fail_runs_without_a_lease(self._instance, platform)
+        self._display = progress_display()
+        overrides = {"pipeline": TerminalPipelineResource.configure_at_launch()}
+        self._definitions = build_defs(platform.settings, overrides)
+
+    def run(self, scope: Any) -> str:
+        from mediapipe_assets.cli.execute import execute_chain
+        from mediapipe_assets.partitions import range_tags
+
+        wishes = self._wishes
+        config = {
+            "resources": {"pipeline": {"config": {"redo": wishes.redo, "limit": wishes.limit}}},
+            "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+        }
+        with self._display:
+            return execute_chain(
+                self._definitions,
+                self._instance,
+                tags={**range_tags(scope), "mediapipe/asked_for_by": "mediapipe-assets run"},
+                run_config=config,
+                selection=self._selection(),
+            )
+
+    def _selection(self) -> list[Any]:
+        graph = self._definitions.resolve_asset_graph()
+        keys = sorted(graph.executable_asset_keys)
+        only = self._wishes.destination
+        if only is None:
+            return keys
+        return [key for key in keys if len(key.path) == 1 or key.path[0] == only]

@@ -1,0 +1,71 @@
+"""The only place of assembly: what the settings ask for, as Dagster definitions.
+
+Belongs here: putting assets, checks, jobs, sensors, schedules and resources together. Does not
+belong here: any of their code. Tests put fakes or other real parts in by `resource_overrides`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from jobs.chain import chain_job
+from jobs.schedules import pending_schedule, tier_schedule
+from mediapipe_assets.assets.destinations import destination_assets, verified_key
+from mediapipe_assets.assets.library import library_assets, local_folder, sorted_library_asset
+from mediapipe_assets.checks import chain_checks
+from mediapipe_assets.partitions import capture_days
+from mediapipe_assets.platform import PipelineResource, PlatformResource, home_is_set
+from resources.settings import Settings, load_settings
+from sensors.folder import folder_sensor
+
+
+def build_defs(
+    settings: Settings | None = None, resource_overrides: Mapping[str, Any] | None = None
+) -> dg.Definitions:
+    """Returns fresh definitions for the settings of the environment's home.
+
+    Args:
+        settings: In place of the home's own.
+        resource_overrides: In place of `platform` or `pipeline`.
+
+    Raises:
+        SettingsError: Something unknown or wrong was set.
+    """
+    settings = settings or load_settings()
+    days = capture_days(settings.start_date)
+    destinations = {name: entry.kind for name, entry in settings.destinations.items() if entry.enabled}
+    verified = [verified_key(name) for name in destinations]
+    delivery = [asset for name, kind in destinations.items() for asset in destination_assets(name, kind, days)]
+    gap = settings.runs.merge_gap_days
+    return dg.Definitions(
+        assets=[local_folder, *library_assets(days), *delivery, sorted_library_asset(days, verified)],
+        asset_checks=chain_checks(list(destinations)),
+        jobs=[chain_job],
+        schedules=[
+            pending_schedule(settings.runs.pending_minutes, gap),
+            tier_schedule(settings.runs.tier_hour, gap),
+        ],
+        sensors=[folder_sensor(settings.runs.sensor_seconds, gap)],
+        resources={
+            "platform": PlatformResource(),
+            "pipeline": PipelineResource.configure_at_launch(),
+            **(resource_overrides or {}),
+        },
+        executor=dg.in_process_executor,
+    )
+
+
+def _warn_without_home() -> None:
+    if not home_is_set():
+        logging.getLogger("dagster").warning(
+            "This Dagster does not know the home of mediapipe-assets, so it will not show its runs. "
+            "Run this first: eval $(mediapipe-assets env)"
+        )
+
+
+_warn_without_home()
+defs = build_defs()

@@ -1,0 +1,137 @@
+"""The platform as Dagster resources: thin shells that read the settings and hand out plain objects.
+
+Belongs here: opening the catalog for a run, a check or a tick, and the run config that a person sees
+in the Launchpad. Does not belong here: what the objects do (`pipeline.assembly`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import dagster as dg
+from pydantic import Field, PrivateAttr
+
+from catalog.engine import open_engine
+from pipeline.assembly import Platform
+from pipeline.run import Run, leased
+from resources.compute import ComputePool, fitting_workers
+from resources.database import database
+from resources.postgres import is_embedded
+from resources.settings import load_settings
+
+if TYPE_CHECKING:
+    from catalog.work import Scope
+    from pipeline.run import Progress
+
+
+class Redo(Enum):
+    """Whether a run does again what was done or failed before."""
+
+    none = "none"
+    failed = "failed"
+    all = "all"
+
+
+@contextlib.contextmanager
+def open_platform(home: Path | None = None, *, prepare: bool = False) -> Iterator[Platform]:
+    """Opens a home: its settings, its database and its catalog.
+
+    Args:
+        home: Its folder, None for the one that the environment names.
+        prepare: Also bring the catalog's schema and the roots up to date.
+    """
+    settings = load_settings(home)
+    with database(settings) as url:
+        engine = open_engine(url)
+        try:
+            platform = Platform(settings, engine)
+            if prepare:
+                platform.prepare(_dumper(platform, url) if is_embedded(url) else None)
+            yield platform
+        finally:
+            engine.dispose()
+
+
+def _dumper(platform: Platform, url: str):  # type: ignore[no-untyped-def]
+    from resources.postgres import dump
+
+    def before(revision: str) -> None:
+        dump(url, platform.settings.home / "backups" / f"before-migration-from-{revision}.dump")
+
+    return before
+
+
+class PlatformResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The home's settings and catalog, for checks and sensors."""
+
+    home: str | None = Field(default=None, description="The home's folder; empty for the one of the environment.")
+
+    @contextlib.contextmanager
+    def opened(self, *, prepare: bool = False) -> Iterator[Platform]:
+        """Yields the platform for as long as the block runs."""
+        with open_platform(Path(self.home) if self.home else None, prepare=prepare) as platform:
+            yield platform
+
+
+class PipelineResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """What the stages of one run share: the catalog, the run's lease and the pool of workers."""
+
+    redo: Redo = Field(
+        default=Redo.failed,
+        description="none: leave failed files alone. failed: try them again after their pause, at most "
+        "runs.max_attempts times. all: try every failure at once, decide every rendition anew and prove every "
+        "delivery of these dates again.",
+    )
+    dry_run: bool = Field(default=False, description="Only say what each stage would do; nothing is written.")
+    limit: int = Field(default=0, ge=0, description="At most so many files at each stage; 0 for all that are due.")
+
+    _platform: Platform = PrivateAttr()
+    _pool: ComputePool = PrivateAttr()
+    _lease_id: int = PrivateAttr()
+
+    @contextlib.contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[PipelineResource]:
+        """Opens the home, takes the run's lease, and ends the pool whatever happens."""
+        run_id = context.run_id or "without-a-run"
+        with open_platform(prepare=True) as platform:
+            compute = platform.settings.compute
+            workers = fitting_workers(compute.workers, compute.worker_memory_mb)
+            with (
+                leased(platform.engine, run_id) as lease_id,
+                ComputePool(workers, compute.worker_memory_mb) as pool,
+            ):
+                self._platform, self._pool, self._lease_id = platform, pool, lease_id
+                yield self
+
+    @property
+    def platform(self) -> Platform:
+        """The opened home."""
+        return self._platform
+
+    def run(self, run_id: str, scope: Scope, progress: Progress) -> Run:
+        """Returns what a stage is given."""
+        runs = self._platform.settings.runs
+        first = runs.backoff_minutes * 60
+        return Run(
+            engine=self._platform.engine,
+            pool=self._pool,
+            run_id=run_id,
+            lease_id=self._lease_id,
+            scope=scope,
+            redo=cast("str", self.redo.value),  # type: ignore[arg-type]
+            limit=self.limit,
+            max_attempts=runs.max_attempts,
+            backoff_seconds=tuple(first * 4**step for step in range(5)),
+            today=self._platform.today,
+            progress=progress,
+        )
+
+
+def home_is_set() -> bool:
+    """Returns whether this process's Dagster and the home belong together."""
+    return bool(os.environ.get("DAGSTER_HOME")) and bool(os.environ.get("MEDIAPIPE_DAGSTER_URL"))
