@@ -1,8 +1,9 @@
 """Whether a picture or film is whole, found by decoding strictly; the small picture falls out of the same decode.
 
-Belongs here: one strict check per container, and its finding in plain words. Does not belong here:
-what is done about a finding, thumbnails and hashes. A RAW is never decoded: its preview is shown when
-it is at hand, and its sensor data is not judged.
+Belongs here: one strict check per container, its limits of size, and its finding in plain words. Does not
+belong here: how the parts of a HEIC (see `heif`) and the index of a film (see `film`) are read, what is done
+about a finding, thumbnails and hashes. A RAW is never decoded: its preview is shown when it is at hand, and
+its sensor data is not judged.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import simplejpeg  # type: ignore[import-untyped]
+import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
-from media.kinds import Header, Identity, Kind, boxes
-from media.metadata import Items, Tiff, heif_items, jpeg_segments, read_exif
+from media import heif
+from media.film import BrokenFilm, Film, open_film
+from media.kinds import Header, Identity, Kind
+from media.metadata import Tiff, jpeg_segments, read_exif
 from media.perceptual import flat, shrunk, upright
 
 LONG_EDGE = 1024
@@ -38,10 +41,6 @@ _ANIMATION_MEGAPIXELS = 300
 _ITEM_TABLES_CAP = 8 << 20
 _MOST_PREVIEW_BYTES = 30 * _MEGA
 _SMALLEST_PREVIEW = 160
-_FILM_PACKETS, _FILM_BYTES = 300, 64 * _MEGA
-_FILM_SAMPLES = 256
-_FILM_SCAN_BYTES = 512 * _MEGA  # of a longer film, every second frame is looked at, or every third, …
-_HOLE = bytes(64)
 _REAL_IO_ERRORS = frozenset([errno.EIO, errno.ENOENT, errno.EACCES, errno.ESTALE, errno.ENXIO, errno.ETIMEDOUT])
 _HARMLESS_WARNINGS = ("metadata warning", "image size")  # too many values in a tag; large but allowed
 _HARMLESS_TIFF_NOTES = (b"TIFFFetchNormalTag", b"Warning", b"TIFFReadDirectory")
@@ -91,7 +90,7 @@ def check_decode(path: str | Path, identity: Identity) -> Decoded:
     found = Decoded()
     try:
         _check(Path(path), identity, found)
-    except Damaged as finding:
+    except (Damaged, heif.BrokenHeif, BrokenFilm) as finding:
         found.damage = str(finding)
     except MemoryError:
         found.damage = "opening it takes more memory than is allowed"
@@ -228,192 +227,29 @@ def _refuse_cut_attachment(data: bytes, scan: int) -> None:
 # ---- HEIC
 
 
-@dataclass(slots=True)
-class _Heif:
-    """The item tables of one HEIC: where its items lie, what they are, and which properties they have."""
-
-    header: Header
-    extents: Items
-    types: dict[int, bytes]
-    primary: int
-    properties: dict[int, list[tuple[bytes, bytes]]]
-    tiles: list[int]
-    is_preview: bool
-
-    def data(self, item: int) -> bytes:
-        return b"".join(self.header.at(start, length) for start, length in self.extents.get(item, []))
-
-    def find(self, item: int, name: bytes) -> bytes | None:
-        return next((body for kind, body in self.properties.get(item, []) if kind == name), None)
-
-
-def _read_heif(header: Header) -> _Heif:
-    extents, types = heif_items(header)
-    meta = next((span for name, *span in boxes(header, 0, header.size) if name == b"meta"), None)
-    if meta is None:
-        raise Damaged("the list of its parts is missing")
-    inner = {name: (start, end) for name, start, end in boxes(header, meta[0] + 4, meta[1])}
-    if b"pitm" not in inner or b"iprp" not in inner:
-        raise Damaged("the list of its parts is corrupt")
-    start, _ = inner[b"pitm"]
-    primary = int.from_bytes(header.at(start + 4, 2 if header.at(start, 1) == b"\0" else 4), "big")
-    tiles: list[int] = []
-    is_preview = False
-    if b"iref" in inner:
-        start, end = inner[b"iref"]
-        width = 2 if header.at(start, 1) == b"\0" else 4
-        for name, body, stop in boxes(header, start + 4, end):
-            numbers = np.frombuffer(header.at(body, stop - body), np.uint8)
-            source = int.from_bytes(numbers[:width].tobytes(), "big")
-            is_preview = is_preview or (name == b"thmb" and source == primary)
-            if name == b"dimg" and source == primary:
-                tiles = np.frombuffer(numbers[width + 2 :].tobytes(), f">u{width}").tolist()
-    return _Heif(header, extents, types, primary, _properties(header, *inner[b"iprp"]), tiles, is_preview)
-
-
-def _properties(header: Header, start: int, end: int) -> dict[int, list[tuple[bytes, bytes]]]:
-    """Parses `ipco` and `ipma`, by ISO/IEC 23008-12, 9.3."""
-    known: list[tuple[bytes, bytes]] = []
-    owned: dict[int, list[tuple[bytes, bytes]]] = {}
-    for name, body, stop in boxes(header, start, end):
-        if name == b"ipco":
-            known = [(kind, header.at(at, last - at)) for kind, at, last in boxes(header, body, stop)]
-        elif name == b"ipma":
-            data = header.at(body, stop - body)
-            item_size, wide = 4 if data[0] else 2, data[3] & 1
-            at = 8
-            for _ in range(int.from_bytes(data[4:8], "big")):
-                item = int.from_bytes(data[at : at + item_size], "big")
-                count, at = data[at + item_size], at + item_size + 1
-                step = 2 if wide else 1
-                marks = [int.from_bytes(data[at + n * step : at + n * step + step], "big") for n in range(count)]
-                at += count * step
-                places = [mark & (0x7FFF if wide else 0x7F) for mark in marks]
-                owned.setdefault(item, []).extend(known[place - 1] for place in places if 0 < place <= len(known))
-    return owned
-
-
 def _check_heic(path: Path, found: Decoded) -> None:
     with Header(path, _MOST_BYTES) as header:
-        heif = _read_heif(header)
-        size = heif.find(heif.primary, b"ispe")
+        parts = heif.read_heif(header)
+        size = parts.size(parts.primary)
         if size is None:
             raise Damaged("it does not say how large its picture is")
-        found.width, found.height = int.from_bytes(size[4:8], "big"), int.from_bytes(size[8:12], "big")
-        _refuse_size(found.width, found.height, "heic")
-        found.orientation = _heif_orientation(heif)
-        _refuse_missing_items(heif)
-        kind = heif.types.get(heif.primary)
-        if kind == b"hvc1":
-            image = _join_tiles(heif, [heif.primary], 1, 1, found)
-        elif kind == b"grid":
-            head = heif.data(heif.primary)
-            rows, columns = head[2] + 1, head[3] + 1
-            if len(heif.tiles) != rows * columns:
-                raise Damaged(f"it has {len(heif.tiles)} of the {rows * columns} tiles of its picture")
-            image = _join_tiles(heif, heif.tiles, rows, columns, found)
-        else:
-            _refuse_size(found.width, found.height, "other")
+        found.width, found.height = size
+        _refuse_size(*size, "heic")
+        found.orientation = heif.orientation(parts)
+        heif.refuse_missing_items(parts)
+        layout = heif.tile_layout(parts)
+        if layout is None:
+            _refuse_size(*size, "other")
             import pillow_heif
 
             # Rare codings are left to libheif, which turns the picture upright by itself.
             _show(found, pillow_heif.open_heif(path).to_pillow(), 1)
             return
+        _refuse_size(*(parts.size(layout[0][0]) or (0, 0)), "film")
+        image = heif.join_tiles(parts, layout, _ENOUGH)
     _show(found, image, found.orientation)
-    if heif.is_preview:
+    if parts.is_preview:
         raise Damaged("its list of parts contradicts itself: its main picture is marked as the preview of another one")
-
-
-def _refuse_missing_items(heif: _Heif) -> None:
-    size = heif.header.size
-    missing = {item for item, parts in heif.extents.items() if any(at + length > size for at, length in parts)}
-    tiles = heif.tiles or [heif.primary]
-    lost = sum(tile in missing or tile not in heif.extents for tile in tiles)
-    if lost == len(tiles):
-        raise Damaged("the file breaks off before its picture begins")
-    if lost:
-        raise Damaged(f"the file breaks off: {lost} of the {len(tiles)} tiles of its picture are missing")
-    if missing:
-        raise Damaged(
-            "the picture is whole, but the file breaks off in what is attached to it (depth, HDR or metadata)"
-        )
-    for name, _, end in boxes(heif.header, 0, size):
-        if name in (b"mdat", b"mpvd") and end > size:
-            raise Damaged("the picture is whole, but the file breaks off in the film attached to it")
-
-
-def _heif_orientation(heif: _Heif) -> int:
-    """Returns the EXIF orientation that does what `irot` and `imir` ask for; HEIF ignores the EXIF tag itself."""
-    start = np.arange(6).reshape(2, 3)
-    picture = start
-    for name, body in heif.properties.get(heif.primary, []):
-        if name == b"irot":
-            picture = np.rot90(picture, body[0] & 3)
-        elif name == b"imir":
-            picture = picture[:, ::-1] if body[0] & 1 else picture[::-1]
-    ways = (start, start[:, ::-1], np.rot90(start, 2), start[::-1], start.T, np.rot90(start, -1), np.rot90(start, 2).T)
-    return next((number for number, way in enumerate(ways, 1) if np.array_equal(way, picture)), 8)
-
-
-def _join_tiles(heif: _Heif, tiles: list[int], rows: int, columns: int, found: Decoded) -> Image.Image:
-    """Decodes every tile strictly and puts them together at a reduced size."""
-    import av
-    import av.error
-
-    size = heif.find(tiles[0], b"ispe") or b""
-    width, height = int.from_bytes(size[4:8], "big"), int.from_bytes(size[8:12], "big")
-    _refuse_size(width, height, "film")
-    whole = (found.width or 0, found.height or 0)
-    if not (0 <= width * columns - whole[0] < width and 0 <= height * rows - whole[1] < height):
-        raise Damaged("its tiles do not fit together")
-    factor = 1
-    while max(whole) // (factor * 2) >= _ENOUGH and width % (factor * 2) == 0 and height % (factor * 2) == 0:
-        factor *= 2
-    small = (width // factor, height // factor)
-    canvas = Image.new("RGB", (small[0] * columns, small[1] * rows))
-    setup, decoder = None, None
-    for place, tile in enumerate(tiles):
-        if setup != heif.find(tile, b"hvcC") or decoder is None:
-            setup = heif.find(tile, b"hvcC")
-            decoder = av.CodecContext.create("hevc", "r")
-            decoder.extradata, decoder.thread_count, decoder.options = setup, 1, {"err_detect": "explode"}
-        data = heif.data(tile)
-        if not _are_sound_units(data, (setup or b"")[21:22]):
-            raise Damaged(f"tile {place + 1} of the {len(tiles)} of its picture is corrupt")
-        try:
-            frames = [*decoder.decode(av.Packet(data)), *decoder.decode(None)]
-            decoder.flush_buffers()
-        except av.error.FFmpegError as error:
-            raise Damaged(f"tile {place + 1} of the {len(tiles)} of its picture is corrupt") from error
-        # A coder pads to whole blocks, which some writers do not take off again.
-        if len(frames) != 1 or not (0 <= frames[0].width - width < 64 and 0 <= frames[0].height - height < 64):
-            raise Damaged(f"tile {place + 1} of the {len(tiles)} of its picture is incomplete")
-        picture = frames[0].reformat(*small, format="rgb24", interpolation="AREA").to_image()  # type: ignore[no-untyped-call]
-        canvas.paste(picture, (place % columns * small[0], place // columns * small[1]))
-    image = canvas.crop((0, 0, max(1, whole[0] // factor), max(1, whole[1] // factor)))
-    colour = heif.find(heif.primary, b"colr") or b""
-    if colour[:4] in (b"prof", b"rICC"):
-        image.info["icc_profile"] = colour[4:]
-    return image
-
-
-def _are_sound_units(data: bytes, setup: bytes) -> bool:
-    """Walks the units of HEVC data. Coded data never holds three zero bytes in a row, so that a hole shows.
-
-    Args:
-        data: One coded tile: units, each behind its length (ISO/IEC 14496-15, 8.3).
-        setup: The byte of `hvcC` whose two lowest bits give the size of those lengths, less one.
-    """
-    width = (setup[0] & 3) + 1 if setup else 4
-    at = 0
-    while at < len(data):
-        length = int.from_bytes(data[at : at + width], "big")
-        if length == 0:
-            return at > 0 and not data[at:].strip(b"\0")  # padding behind the last unit
-        at += width + length
-        if at > len(data) or data.find(bytes(16), at - length, at) >= 0:
-            return False
-    return True
 
 
 # ---- PNG, GIF, WebP, AVIF, TIFF
@@ -422,7 +258,7 @@ def _are_sound_units(data: bytes, setup: bytes) -> bool:
 def _check_pillow(path: Path, identity: Identity, found: Decoded) -> None:
     if identity.format == "avif":
         with Header(path, _ITEM_TABLES_CAP) as header:
-            _refuse_missing_items(_read_heif(header))
+            heif.refuse_missing_items(heif.read_heif(header))
     notes: list[bytes] = []
     capture = _library_notes(notes) if identity.format == "tiff" else contextlib.nullcontext()
     with warnings.catch_warnings(record=True) as raised, capture:
@@ -514,81 +350,21 @@ def _raw_directories(header: Header, found: Decoded) -> list[tuple[int, int]]:
 
 
 def _check_film(path: Path, identity: Identity, found: Decoded) -> None:
-    import av
-    import av.error
-
-    size = path.stat().st_size
-    _refuse_cut_container(path, identity, size)
-    demuxer = {"avi": "avi", "mkv": "matroska", "webm": "matroska", "mts": "mpegts"}.get(identity.format, "mov")
-    # The demuxer is fixed and only files may be opened: a hostile file cannot name another one or an address.
-    safe = {"protocol_whitelist": "file"}
-    with av.open(f"file:{path}", format=demuxer, options=safe, metadata_errors="replace") as container:
-        if container.duration:
-            found.duration_seconds = container.duration / av.time_base
-        stream = next((each for each in container.streams.video if not each.disposition & 0x400), None)
-        if stream is None:
-            raise Damaged("it holds no moving picture")
-        if stream.codec_context is None:
-            raise Damaged("it is coded in a way that cannot be opened here")
-        found.width, found.height = stream.codec_context.width, stream.codec_context.height
+    with open_film(path, identity.format) as film:
+        found.duration_seconds = film.duration_seconds
+        found.width, found.height = film.select_picture()
         _refuse_size(found.width, found.height, "film")
-        stream.codec_context.thread_count = 1
-        finding = _missing_samples(stream, path, size) if demuxer == "mov" else None
-        frame = _first_frame(container, stream)
-        if frame is not None:
-            turns = {0: 1, 90: 8, -90: 6, 180: 3, -180: 3, 270: 6, -270: 8}
-            found.orientation = turns.get(round(frame.rotation / 90) * 90, 1)
-            factor = max(1, max(frame.width, frame.height) // LONG_EDGE)
-            reduced = (max(frame.width // factor, 1), max(frame.height // factor, 1))
-            picture = frame.reformat(*reduced, format="rgb24", interpolation="AREA").to_image()
-            _show(found, picture, found.orientation)
-    if finding or frame is None:
+        finding = _film_finding(film)
+        orientation = film.decode_first()
+        if orientation is not None:
+            found.orientation = orientation
+            _show(found, film.picture(LONG_EDGE), orientation)
+    if finding or orientation is None:
         raise Damaged(finding or "its first picture cannot be decoded")
 
 
-def _refuse_cut_container(path: Path, identity: Identity, size: int) -> None:
-    with Header(path) as header:
-        if identity.format == "avi":
-            if int.from_bytes(header.at(4, 4), "little") + 8 > size:
-                raise Damaged("the file is shorter than it says: copying or downloading it broke off")
-            return
-        if identity.format not in ("mov", "mp4", "3gp", "3g2"):
-            return
-        spans = list(boxes(header, 0, size))
-    names = {name for name, _, _ in spans}
-    if b"moov" not in names and spans and spans[-1][2] > size:
-        raise Damaged("its index is missing: recording or copying it broke off before the end")
-    if b"moov" not in names:
-        raise Damaged("its index is missing: there is nothing to play")
-
-
-def _missing_samples(stream: Any, path: Path, size: int) -> str | None:
-    """Compares the index of frames with the file: frames beyond its end, and frames that are only zeros."""
-    spans = [(entry.pos, entry.size) for entry in stream.index_entries]
-    if not spans:
-        return None
-    good = sum(at + length <= size for at, length in spans)
-    if good < len(spans):
-        return f"the film breaks off after {_percent(good / len(spans))} of its frames"
-    # Coded H.264 and HEVC never hold three zero bytes in a row; of other coders only frames of zeros are told.
-    whole = stream.codec_context.name in ("h264", "hevc")
-    step = max(1, sum(length for _, length in spans) // _FILM_SCAN_BYTES, 0 if whole else len(spans) // _FILM_SAMPLES)
-    looked = [*spans[::step], *spans[-4:]]
-    with open(path, "rb", buffering=0) as handle:
-        reads = (os.pread(handle.fileno(), length if whole else min(length, 64), at) for at, length in looked)
-        empty = sum(_HOLE in data for data in reads)
-    return f"about {_percent(empty / len(looked))} of its frames have holes" if empty else None
-
-
-def _first_frame(container: Any, stream: Any) -> Any:
-    import av.error
-
-    spent = 0
-    for number, packet in enumerate(container.demux(stream)):
-        spent += packet.size
-        with contextlib.suppress(av.error.FFmpegError):
-            for frame in packet.decode():
-                return frame
-        if number > _FILM_PACKETS or spent > _FILM_BYTES:
-            return None
-    return None
+def _film_finding(film: Film) -> str | None:
+    there, holes = film.lost_frames()
+    if there < 1:
+        return f"the film breaks off after {_percent(there)} of its frames"
+    return f"about {_percent(holes)} of its frames have holes" if holes else None

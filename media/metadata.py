@@ -1,7 +1,8 @@
 """What a file's header says about the camera: EXIF, QuickTime keys, and the identifiers of a shot.
 
-Belongs here: small bounded readers of TIFF directories, JPEG segments, HEIF items and QuickTime keys,
-none of which decodes a pixel. Does not belong here: dates (see `capture`) and damage (see `damage`).
+Belongs here: small bounded readers of TIFF directories, JPEG segments and QuickTime keys, none of which
+decodes a pixel. Does not belong here: the item tables of HEIC and AVIF (see `heif`), dates (see `capture`)
+and damage (see `damage`).
 Corrupt bytes give fewer answers, never an error.
 """
 
@@ -16,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypedDict
 
+from media.heif import exif_offset
 from media.kinds import Header, Identity, Kind, boxes, identify_header
 
 MAKE, MODEL, ORIENTATION = 0x010F, 0x0110, 0x0112
@@ -34,7 +36,6 @@ _CANON_UUID = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
 _MAC_EPOCH = datetime(1904, 1, 1, tzinfo=UTC)
 Read = Callable[[int, int], bytes]
 Entry = tuple[int, int, int]  # type, count, offset of the value
-Items = dict[int, list[tuple[int, int]]]
 BROKEN = (struct.error, IndexError, KeyError, ValueError, OverflowError)
 
 
@@ -210,7 +211,7 @@ def _exif_offset(header: Header, fmt: str) -> int | None:
     if fmt == "raf":
         return _jpeg_exif(header, int.from_bytes(header.at(84, 4), "big"))
     if fmt in ("heic", "avif"):
-        return _heif_exif(header)
+        return exif_offset(header)
     if fmt == "png":
         return _chunk(header, 8, b"eXIf")
     if fmt == "webp":
@@ -313,77 +314,6 @@ def _add_apple(exif: Exif, tiff: Tiff, entry: Entry) -> None:
         note = Tiff(tiff.read, at, ">")
         entries = note.directory(14)
         exif.apple = {tag: text for tag in (_APPLE_BURST, _APPLE_CONTENT) if (text := note.text(entries.get(tag)))}
-
-
-def _heif_exif(header: Header) -> int | None:
-    items, types = heif_items(header)
-    for item, name in types.items():
-        if name == b"Exif" and items.get(item):
-            offset, _ = items[item][0]
-            return offset + 4 + int.from_bytes(header.at(offset, 4), "big")
-    return None
-
-
-def heif_items(header: Header) -> tuple[Items, dict[int, bytes]]:
-    """Reads the item tables of a HEIC or AVIF.
-
-    Returns:
-        The extents of every item as (offset in the file, length in bytes), and every item's type.
-    """
-    extents: Items = {}
-    types: dict[int, bytes] = {}
-    for name, body, end in boxes(header, 0, header.size):
-        if name != b"meta":
-            continue
-        inner = {kind: (start, stop) for kind, start, stop in boxes(header, body + 4, end)}
-        idat = inner.get(b"idat", (0, 0))[0]
-        if b"iinf" in inner:
-            types = _item_types(header, *inner[b"iinf"])
-        if b"iloc" in inner:
-            extents = _item_extents(header.at(inner[b"iloc"][0], inner[b"iloc"][1] - inner[b"iloc"][0]), idat)
-        break
-    return extents, types
-
-
-def _item_types(header: Header, start: int, end: int) -> dict[int, bytes]:
-    types: dict[int, bytes] = {}
-    wide = header.at(start, 1) != b"\0"
-    for _, body, _ in boxes(header, start + (8 if wide else 6), end):
-        head = header.at(body, 16)
-        size = 4 if head[0] > 2 else 2
-        types[int.from_bytes(head[4 : 4 + size], "big")] = head[6 + size : 10 + size]
-    return types
-
-
-def _item_extents(data: bytes, idat: int) -> Items:
-    """Parses `iloc`, by ISO/IEC 14496-12, 8.11.3."""
-    at = 4
-
-    def take(width: int) -> int:
-        nonlocal at
-        if at + width > len(data):
-            raise ValueError("the item table is cut off")
-        at += width
-        return int.from_bytes(data[at - width : at], "big")
-
-    version = data[0]
-    sizes = take(2)
-    offset_size, length_size, base_size = sizes >> 12, sizes >> 8 & 15, sizes >> 4 & 15
-    index_size = sizes & 15 if version else 0
-    extents: Items = {}
-    for _ in range(take(4 if version == 2 else 2)):
-        item = take(4 if version == 2 else 2)
-        method = take(2) & 15 if version else 0
-        take(2)
-        base = take(base_size) + (idat if method == 1 else 0)
-        parts = []
-        for _ in range(take(2)):
-            take(index_size)
-            start = base + take(offset_size)
-            parts.append((start, take(length_size)))
-        if method < 2:
-            extents[item] = parts
-    return extents
 
 
 def read_quicktime(header: Header) -> QuickTime:

@@ -289,6 +289,12 @@ def test_a_missing_file_is_an_error_and_no_damage(tmp_path: Path) -> None:
             check_decode(path, identity)
 
 
+def test_looking_at_headers_loads_no_decoder() -> None:
+    program = "import sys, media.capture, media.heif, media.film; print({'numpy', 'PIL', 'av'} & set(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert run.stdout.strip() == "set()"
+
+
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     kind=st.sampled_from(["JPEG", "PNG", "GIF", "WEBP", "AVIF", "TIFF"]),

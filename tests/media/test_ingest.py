@@ -6,7 +6,11 @@ import hashlib
 import itertools
 import json
 import os
+import shutil
+import signal
 import stat
+import subprocess
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -123,7 +127,7 @@ def test_a_known_content_is_a_duplicate_and_leaves_no_part(tmp_path: Path) -> No
     first = ingest(str(source), str(tmp_path / "1.part"))
     for part in (str(tmp_path / "2.part"), None):
         result = ingest(str(twin), part, known=["0" * 64, first["sha256"]], thumbnail=str(tmp_path / "t.jpg"))
-        assert result == {key: first[key] for key in ("sha256", "apple_checksum", "size")} | {"outcome": "duplicate"}  # type: ignore[literal-required]
+        assert result == {key: first[key] for key in ("sha256", "apple_checksum", "size")} | {"outcome": "duplicate"}
     assert files_in(tmp_path) == {"a.jpg", "b.jpg", "1.part"}
 
 
@@ -136,6 +140,84 @@ def test_a_damaged_photo_is_kept_byte_for_byte_with_a_thumbnail_of_what_is_left(
     assert "breaks off" in (result["damage"] or "")
     assert result["thumbnail"] is True
     assert (tmp_path / "part").read_bytes() == source.read_bytes()
+
+
+# Every decoder is replaced by one that kills its process, as hostile bytes do to a real one.
+DEADLY = """
+import json, os, signal, sys
+import av, pillow_heif, simplejpeg
+from PIL import Image
+from media.ingest import ingest
+
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+class Deadly:
+    create = die
+
+Image.open = simplejpeg.decode_jpeg = simplejpeg.decode_jpeg_header = av.open = pillow_heif.open_heif = die
+av.CodecContext = Deadly
+source, part, thumbnail, decode = sys.argv[1:]
+print(json.dumps(ingest(source, part, thumbnail=thumbnail, decode=decode == "yes")))
+"""
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "xiaomi_gps.heic", "quicktime.mov"])
+def test_a_file_that_kills_its_decoder_is_stored_byte_for_byte_without_a_decode(
+    tmp_path: Path, request: pytest.FixtureRequest, name: str
+) -> None:
+    source, part, thumbnail = tmp_path / name, tmp_path / "part", tmp_path / "t.jpg"
+    if name.startswith("a."):
+        picture(source, kind={".jpg": "JPEG", ".png": "PNG"}[source.suffix])
+    else:
+        shutil.copyfile(request.getfixturevalue("corpus") / "good" / name, source)
+    os.utime(source, ns=(10**18, 10**18))
+    content = source.read_bytes()
+
+    def run(decode: str) -> subprocess.CompletedProcess[str]:
+        arguments = [sys.executable, "-c", DEADLY, str(source), str(part), str(thumbnail), decode]
+        return subprocess.run(arguments, check=False, capture_output=True, text=True)
+
+    assert run("yes").returncode == -signal.SIGKILL  # or this would prove nothing
+    part.unlink(missing_ok=True)  # what a killed worker leaves
+    survivor = run("no")
+    assert survivor.returncode == 0, survivor.stderr
+    result = json.loads(survivor.stdout)
+    assert set(result) == STORED_KEYS
+    assert (result["outcome"], result["damage"], result["size"]) == ("stored", None, len(content))
+    assert result["sha256"] == hashlib.sha256(content).hexdigest()
+    assert part.read_bytes() == source.read_bytes() == content
+    assert (stat.S_IMODE(os.stat(part).st_mode), os.stat(part).st_mtime_ns) == (0o444, 10**18)
+    assert files_in(tmp_path) == {name, "part"}
+
+
+def test_without_a_decode_nothing_is_claimed_of_what_was_not_looked_at(tmp_path: Path) -> None:
+    source = picture(tmp_path / "half.jpg")
+    source.write_bytes(source.read_bytes()[:-2000])
+    looked, kept = (ingest(str(source), str(tmp_path / name), decode=name == "looked") for name in ("looked", "kept"))
+    assert looked["damage"]
+    known = {"outcome", "sha256", "apple_checksum", "size", "kind", "format", "mime"}
+    assert {key: looked[key] for key in known} == {key: kept[key] for key in known}  # type: ignore[literal-required]
+    unknown = STORED_KEYS - known - {"orientation", "thumbnail", "has_gps"}
+    assert {kept[key] for key in unknown} == {None}  # type: ignore[literal-required]
+    assert (kept["orientation"], kept["thumbnail"], kept["has_gps"]) == (1, False, False)
+
+
+def test_without_a_decode_a_known_content_is_still_a_duplicate_and_what_is_no_media_still_refused(
+    tmp_path: Path,
+) -> None:
+    source, text = picture(tmp_path / "a.jpg"), tmp_path / "b.jpg"
+    text.write_bytes(b"no picture")
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    assert ingest(str(source), str(tmp_path / "part"), known=[digest], decode=False)["outcome"] == "duplicate"
+    assert ingest(str(text), str(tmp_path / "part"), decode=False)["outcome"] == "rejected"
+    assert files_in(tmp_path) == {"a.jpg", "b.jpg"}
+
+
+def test_a_worker_is_not_burdened_with_what_it_never_uses() -> None:
+    program = "import sys, media.ingest, media.renditions; print({'scipy', 'imagehash', 'pandas'} & set(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert run.stdout.strip() == "set()"
 
 
 def test_without_a_part_the_file_is_looked_at_where_it_is(tmp_path: Path) -> None:
