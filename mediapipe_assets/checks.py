@@ -8,6 +8,7 @@ run never hides an old failure. Damaged files only warn, until a person acknowle
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -20,118 +21,68 @@ from catalog.media import DEDUPLICATED
 from catalog.renditions import COMPRESSED
 from catalog.sources import ORIGINALS
 from catalog.work import Scope
-from mediapipe_assets.partitions import scope_of
-from mediapipe_assets.platform import PlatformResource
-from mediapipe_assets.stages import table
+from mediapipe_assets.tables import table
 from pipeline import soundness
 from pipeline.assembly import Platform
 
 NAMED_FILES = 20
-Judge = Callable[[Platform, Connection, Scope | None], dg.AssetCheckResult]
+Judge = Callable[[Platform, Connection, Scope], dg.AssetCheckResult]
 
 
-def chain_checks(destinations: Sequence[str]) -> list[dg.AssetChecksDefinition]:
-    """Returns every check of the chain."""
-    checks = [
-        _check(
-            ORIGINALS,
-            "roots_have_their_markers",
-            "Every folder that we write to carries its marker: its disk is mounted, and it is ours.",
-            _judge_roots,
-            blocking=True,
-        ),
-        _check(
-            ORIGINALS,
-            "every_found_file_is_accounted_for",
-            "found = kept + duplicates + rejected + failed, nothing waits, nothing failed.",
-            _judge_counts,
-        ),
-        _check(
-            ORIGINALS,
-            "originals_stand_whole",
-            "Every original of the run's days stands where the catalog says, with its size, read-only.",
-            _judge_originals,
-        ),
-        _check(
-            ORIGINALS,
-            "no_file_is_damaged",
-            "Names the files that are damaged. They are kept and archived as they are, never compressed.",
-            _judge_damaged,
-        ),
-        _check(
-            ORIGINALS,
-            "no_file_was_rejected",
-            "Names the files that look like media by their name and are none. They are left where they are.",
-            _judge_rejected,
-        ),
-        _check(
-            DEDUPLICATED,
-            "every_file_is_in_a_bundle",
-            "Every kept file was compared and has its place in a bundle.",
-            lambda platform, connection, scope: _judge_stage(platform, connection, DEDUPLICATED),
-        ),
-        _check(
-            COMPRESSED,
-            "every_file_is_decided",
-            "Every kept file has a rendition or a reason why its original is kept, under the tier of its age.",
-            lambda platform, connection, scope: _judge_stage(platform, connection, COMPRESSED),
-        ),
-        _check(
-            COMPRESSED,
-            "renditions_are_sound",
-            "Every rendition of the run's days opens, is turned as its original is, and has its metadata.",
-            _judge_renditions,
-        ),
-        _check(
-            LIBRARY,
-            "library_shows_every_verified_file",
-            "Everything that has a proven copy stands in the tree, and no entry leads nowhere.",
-            _judge_library,
-        ),
-    ]
-    for name in destinations:
-        checks += _destination_checks(name)
-    return checks
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that must hold after a stage."""
+
+    name: str
+    description: str
+    judge: Judge
+    blocking: bool = False
 
 
-def _destination_checks(name: str) -> list[dg.AssetChecksDefinition]:
+def check_specs(stage: str) -> list[dg.AssetCheckSpec]:
+    """Returns the checks of a stage as its asset declares them.
+
+    They run in the asset's own step. A step of its own for a check of a partitioned asset reads the versions of
+    every partition there is, which took 80 ms a check with 13,000 days, and there are a dozen of them.
+    """
     return [
-        _check(
-            [name, "staged_media"],
-            "nothing_is_left_behind",
-            f"Every kept file has its intent for “{name}”.",
-            lambda platform, connection, scope: _judge_stage(platform, connection, stage_name(name, "staged")),
-        ),
-        _check(
-            [name, "verified_media"],
-            "every_delivery_is_proven",
-            f"Every file that was sent to “{name}” is proven to be there. Waiting ones are shown as pending.",
-            lambda platform, connection, scope: _judge_deliveries(connection, name),
-        ),
-        _check(
-            [name, "verified_media"],
-            "verified_means_evidence",
-            f"Every delivery to “{name}” that is called verified has evidence of exactly its bytes.",
-            lambda platform, connection, scope: _judge_evidence(connection, name, scope),
-        ),
-        _check(
-            [name, "verified_media"],
-            "stands_on_another_disk",
-            f"“{name}” would survive the loss of the disk that holds the originals.",
-            lambda platform, connection, scope: _judge_disk(platform, name),
-        ),
+        dg.AssetCheckSpec(
+            name=check.name,
+            asset=dg.AssetKey(stage.split("/")),
+            description=check.description,
+            blocking=check.blocking,
+        )
+        for check in _checks(stage)
     ]
 
 
-def _check(
-    asset: str | Sequence[str], name: str, description: str, judge: Judge, *, blocking: bool = False
-) -> dg.AssetChecksDefinition:
-    @dg.asset_check(asset=dg.AssetKey(asset), name=name, description=description, blocking=blocking)
-    def check(context: dg.AssetCheckExecutionContext, platform: PlatformResource) -> dg.AssetCheckResult:
-        with platform.opened() as opened, opened.engine.connect() as connection:
-            return judge(opened, connection, scope_of(context.run.tags))
+def checks_of(stage: str, platform: Platform, scope: Scope) -> list[dg.AssetCheckResult]:
+    """Returns what the checks of a stage find now.
 
-    return check
+    Args:
+        stage: The stage's name.
+        platform: The home.
+        scope: The run's days.
+    """
+    results = []
+    with platform.engine.connect() as connection:
+        for check in _checks(stage):
+            found = check.judge(platform, connection, scope)
+            results.append(
+                dg.AssetCheckResult(
+                    passed=found.passed,
+                    check_name=check.name,
+                    severity=found.severity,
+                    metadata=found.metadata,
+                    description=found.description,
+                )
+            )
+    return results
+
+
+def _checks(stage: str) -> list[Check]:
+    destination, _, step = stage.partition("/")
+    return _destination_checks(destination).get(step, []) if step else _CHECKS.get(stage, [])
 
 
 def _result(
@@ -152,13 +103,13 @@ def _result(
     return dg.AssetCheckResult(passed=bad == 0, severity=severity, metadata=metadata, description=description)
 
 
-def _judge_roots(platform: Platform, connection: Connection, scope: Scope | None) -> dg.AssetCheckResult:
+def _judge_roots(platform: Platform, connection: Connection, scope: Scope) -> dg.AssetCheckResult:
     problems = platform.problems()
     return _result(len(problems), ("problem",), [(one,) for one in problems], "Mount the disk, then run again.")
 
 
-def _judge_counts(platform: Platform, connection: Connection, scope: Scope | None) -> dg.AssetCheckResult:
-    counts = findings.observation_counts(connection, scope) if scope else {}
+def _judge_counts(platform: Platform, connection: Connection, scope: Scope) -> dg.AssetCheckResult:
+    counts = findings.observation_counts(connection, scope)
     total, failed = findings.failed_observations(connection, NAMED_FILES)
     waiting = findings.waiting_observations(connection)
     parts = sum(counts.get(name, 0) for name in ("kept", "duplicate", "rejected", "failed"))
@@ -174,8 +125,8 @@ def _judge_counts(platform: Platform, connection: Connection, scope: Scope | Non
     )
 
 
-def _judge_originals(platform: Platform, connection: Connection, scope: Scope | None) -> dg.AssetCheckResult:
-    stored = findings.stored_originals(connection, scope) if scope else []
+def _judge_originals(platform: Platform, connection: Connection, scope: Scope) -> dg.AssetCheckResult:
+    stored = findings.stored_originals(connection, scope)
     bad = soundness.unsound_originals(stored, platform.originals)
     return _result(
         len(bad),
@@ -186,7 +137,7 @@ def _judge_originals(platform: Platform, connection: Connection, scope: Scope | 
     )
 
 
-def _judge_damaged(platform: Platform, connection: Connection, scope: Scope | None) -> dg.AssetCheckResult:
+def _judge_damaged(platform: Platform, connection: Connection, scope: Scope) -> dg.AssetCheckResult:
     total, files = findings.damaged(connection, NAMED_FILES)
     return _result(
         total,
@@ -197,7 +148,7 @@ def _judge_damaged(platform: Platform, connection: Connection, scope: Scope | No
     )
 
 
-def _judge_rejected(platform: Platform, connection: Connection, scope: Scope | None) -> dg.AssetCheckResult:
+def _judge_rejected(platform: Platform, connection: Connection, scope: Scope) -> dg.AssetCheckResult:
     total, files = findings.rejected(connection, NAMED_FILES)
     return _result(
         total,
@@ -225,8 +176,8 @@ def _judge_stage(platform: Platform, connection: Connection, stage: str) -> dg.A
     )
 
 
-def _judge_renditions(platform: Platform, connection: Connection, scope: Scope | None) -> dg.AssetCheckResult:
-    made = findings.renditions_made(connection, scope) if scope else []
+def _judge_renditions(platform: Platform, connection: Connection, scope: Scope) -> dg.AssetCheckResult:
+    made = findings.renditions_made(connection, scope)
     bad = soundness.unsound_renditions(made, platform.originals, platform.roots["renditions"])
     return _result(
         len(bad),
@@ -249,7 +200,7 @@ def _judge_deliveries(connection: Connection, name: str) -> dg.AssetCheckResult:
     )
 
 
-def _judge_evidence(connection: Connection, name: str, scope: Scope | None) -> dg.AssetCheckResult:
+def _judge_evidence(connection: Connection, name: str, scope: Scope) -> dg.AssetCheckResult:
     verified, without = findings.verified_without_evidence(connection, name, scope)
     return _result(
         len(without),
@@ -274,8 +225,8 @@ def _judge_disk(platform: Platform, name: str) -> dg.AssetCheckResult:
     )
 
 
-def _judge_library(platform: Platform, connection: Connection, scope: Scope | None) -> dg.AssetCheckResult:
-    shown = findings.library_entries(connection, scope) if scope else []
+def _judge_library(platform: Platform, connection: Connection, scope: Scope) -> dg.AssetCheckResult:
+    shown = findings.library_entries(connection, scope)
     bad = soundness.broken_entries(shown, platform.roots["library"])
     stage = _judge_stage(platform, connection, LIBRARY)
     if not stage.passed:
@@ -287,3 +238,92 @@ def _judge_library(platform: Platform, connection: Connection, scope: Scope | No
         "Delete the entry and run its day with redo = all.",
         more={"looked_at": len(shown)},
     )
+
+
+def _stage_check(name: str, description: str, stage: str) -> Check:
+    return Check(name, description, lambda platform, connection, _: _judge_stage(platform, connection, stage))
+
+
+_CHECKS = {
+    ORIGINALS: [
+        Check(
+            "roots_have_their_markers",
+            "Every folder that we write to carries its marker: its disk is mounted, and it is ours.",
+            _judge_roots,
+            blocking=True,
+        ),
+        Check(
+            "every_found_file_is_accounted_for",
+            "found = kept + duplicates + rejected + failed, nothing waits, nothing failed.",
+            _judge_counts,
+        ),
+        Check(
+            "originals_stand_whole",
+            "Every original of the run's days stands where the catalog says, with its size, read-only.",
+            _judge_originals,
+        ),
+        Check(
+            "no_file_is_damaged",
+            "Names the files that are damaged. They are kept and archived as they are, never compressed.",
+            _judge_damaged,
+        ),
+        Check(
+            "no_file_was_rejected",
+            "Names the files that look like media by their name and are none. They are left where they are.",
+            _judge_rejected,
+        ),
+    ],
+    DEDUPLICATED: [
+        _stage_check(
+            "every_file_is_in_a_bundle",
+            "Every kept file was compared and has its place in a bundle.",
+            DEDUPLICATED,
+        )
+    ],
+    COMPRESSED: [
+        _stage_check(
+            "every_file_is_decided",
+            "Every kept file has a rendition or a reason why its original is kept.",
+            COMPRESSED,
+        ),
+        Check(
+            "renditions_are_sound",
+            "Every rendition of the run's days opens, is turned as its original is, and has its metadata.",
+            _judge_renditions,
+        ),
+    ],
+    LIBRARY: [
+        Check(
+            "library_shows_every_verified_file",
+            "Everything that has a proven copy stands in the tree, and no entry leads nowhere.",
+            _judge_library,
+        )
+    ],
+}
+
+
+def _destination_checks(name: str) -> dict[str, list[Check]]:
+    return {
+        "staged_media": [
+            _stage_check(
+                "nothing_is_left_behind", f"Every kept file has its intent for “{name}”.", stage_name(name, "staged")
+            )
+        ],
+        "verified_media": [
+            Check(
+                "every_delivery_is_proven",
+                f"Every file that was sent to “{name}” is proven to be there. Waiting ones are shown as pending.",
+                lambda _, connection, __: _judge_deliveries(connection, name),
+            ),
+            Check(
+                "verified_means_evidence",
+                f"Every delivery to “{name}” that is called verified has evidence of exactly its bytes.",
+                lambda _, connection, scope: _judge_evidence(connection, name, scope),
+            ),
+            Check(
+                "stands_on_another_disk",
+                f"“{name}” would survive the loss of the disk that holds the originals.",
+                lambda platform, _, __: _judge_disk(platform, name),
+            ),
+        ],
+    }

@@ -16,7 +16,6 @@ from jobs.chain import chain_job
 from jobs.schedules import pending_schedule, tier_schedule
 from mediapipe_assets.assets.destinations import destination_assets, verified_key
 from mediapipe_assets.assets.library import library_assets, local_folder, sorted_library_asset
-from mediapipe_assets.checks import chain_checks
 from mediapipe_assets.partitions import capture_days
 from mediapipe_assets.platform import PipelineResource, PlatformResource, home_is_set
 from resources.settings import Settings, load_settings
@@ -43,7 +42,6 @@ def build_defs(
     gap = settings.runs.merge_gap_days
     return dg.Definitions(
         assets=[local_folder, *library_assets(days), *delivery, sorted_library_asset(days, verified)],
-        asset_checks=chain_checks(list(destinations)),
         jobs=[chain_job],
         schedules=[
             pending_schedule(settings.runs.pending_minutes, gap),

@@ -15,8 +15,10 @@ import dagster as dg
 
 from catalog import deliveries, logs, renditions, work
 from catalog.work import Scope
+from mediapipe_assets.checks import checks_of
 from mediapipe_assets.partitions import scope_of
 from mediapipe_assets.platform import PipelineResource, Redo
+from mediapipe_assets.tables import table
 from pipeline.failures import RunStopped
 from pipeline.stage import FAILED, StageReport, work_off
 
@@ -43,7 +45,10 @@ def run_stage(
     try:
         stage = platform.stage(name)
     except KeyError:
-        yield dg.MaterializeResult(metadata={"summary": "switched off in the settings; nothing to do"})
+        yield dg.MaterializeResult(
+            metadata={"summary": "switched off in the settings; nothing to do"},
+            check_results=checks_of(name, platform, scope),
+        )
         return
     run = pipeline.run(context.run_id, scope, _progress_log(context))
     try:
@@ -59,7 +64,9 @@ def run_stage(
     for day, events in days.items():
         context.add_asset_metadata({event: count for event, count in events.items()}, partition_key=day.isoformat())
     context.log.info(_sentence(report))
-    yield dg.MaterializeResult(metadata={**_figures(report), **_tables(report, savings)})
+    yield dg.MaterializeResult(
+        metadata={**_figures(report), **_tables(report, savings)}, check_results=checks_of(name, platform, scope)
+    )
 
 
 def _key_range(context: dg.AssetExecutionContext) -> tuple[date, date]:
@@ -135,9 +142,3 @@ def _tables(report: StageReport, savings: list[tuple[str, int, int, str]]) -> Ma
         tables["largest_savings"] = table(("file", "MB before", "MB after", "saved", "how"), rows)
     return tables
 
-
-def table(columns: tuple[str, ...], rows: Any) -> dg.TableMetadataValue:
-    """Returns rows of text as a table that the UI shows."""
-    records = [dg.TableRecord(dict(zip(columns, map(str, row), strict=True))) for row in rows]
-    schema = dg.TableSchema(columns=[dg.TableColumn(name) for name in columns])
-    return dg.MetadataValue.table(records, schema)

@@ -12,6 +12,7 @@ import dagster as dg
 from catalog.deliveries import stage_name
 from catalog.renditions import COMPRESSED
 from mediapipe_assets.assets.library import OWNERS
+from mediapipe_assets.checks import check_specs
 from mediapipe_assets.platform import PipelineResource
 from mediapipe_assets.stages import run_stage
 
@@ -50,6 +51,7 @@ def _step(
     @dg.asset(
         key=[name, f"{step}_media"],
         deps=[before],
+        check_specs=check_specs(stage_name(name, step)),
         group_name=f"destination_{name.replace('-', '_')}",
         kinds={kind},
         owners=OWNERS,

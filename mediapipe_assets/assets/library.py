@@ -13,6 +13,7 @@ from catalog.bundles import LIBRARY
 from catalog.media import DEDUPLICATED
 from catalog.renditions import COMPRESSED
 from catalog.sources import ORIGINALS
+from mediapipe_assets.checks import check_specs
 from mediapipe_assets.platform import PipelineResource
 from mediapipe_assets.stages import run_stage
 
@@ -36,6 +37,7 @@ def library_assets(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDe
 
     @dg.asset(
         name=ORIGINALS,
+        check_specs=check_specs(ORIGINALS),
         deps=[LOCAL_FOLDER],
         group_name="library",
         kinds={"python", "postgres"},
@@ -56,6 +58,7 @@ def library_assets(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDe
 
     @dg.asset(
         name=DEDUPLICATED,
+        check_specs=check_specs(DEDUPLICATED),
         deps=[ORIGINALS],
         group_name="library",
         kinds={"python", "postgres"},
@@ -76,6 +79,7 @@ def library_assets(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDe
 
     @dg.asset(
         name=COMPRESSED,
+        check_specs=check_specs(COMPRESSED),
         deps=[DEDUPLICATED],
         group_name="library",
         kinds={"python", "jpeg", "hevc"},
@@ -104,6 +108,7 @@ def sorted_library_asset(
 
     @dg.asset(
         name=LIBRARY,
+        check_specs=check_specs(LIBRARY),
         deps=list(verified),
         group_name="browse",
         kinds={"folder"},
