@@ -145,9 +145,9 @@ def add_duplicate(
     media_file_id: int | None = None,
     distance: int | None = None,
     correlation: float | None = None,
-) -> None:
-    """Records that a file is, or may be, a duplicate of a kept one."""
-    connection.execute(
+) -> bool:
+    """Records that a file is, or may be, a duplicate of a kept one; returns whether that was news."""
+    result = connection.execute(
         text(
             "INSERT INTO duplicate_files (kind, source_file_id, media_file_id, kept_media_file_id, distance, "
             "correlation, decision, decided_by) VALUES (:kind, :source_file_id, :media_file_id, :kept, :distance, "
@@ -163,6 +163,7 @@ def add_duplicate(
             "decision": decision,
         },
     )
+    return result.rowcount == 1
 
 
 def acknowledge(connection: Connection, media_file_id: int) -> bool:

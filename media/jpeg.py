@@ -14,7 +14,7 @@ import os
 from pathlib import Path
 
 import numpy as np
-import simplejpeg  # type: ignore[import-untyped]  # it comes without types
+import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 

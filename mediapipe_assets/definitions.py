@@ -22,9 +22,7 @@ from resources.settings import Settings, load_settings
 from sensors.folder import folder_sensor
 
 
-def build_defs(
-    settings: Settings | None = None, resource_overrides: Mapping[str, Any] | None = None
-) -> dg.Definitions:
+def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     """Returns fresh definitions for the settings of the environment's home.
 
     Args:

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from catalog.engine import open_engine
+from mediapipe_assets.recovery import fail_runs_without_a_lease
 from pipeline.assembly import Platform
 from pipeline.run import Run, leased
 from resources.compute import ComputePool, fitting_workers
 from resources.database import database
-from resources.postgres import is_embedded
-from resources.settings import load_settings
+from resources.postgres import dump, is_embedded
+from resources.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from catalog.work import Scope
@@ -35,6 +36,12 @@ class Redo(Enum):
     none = "none"
     failed = "failed"
     all = "all"
+
+
+def compute_pool(settings: Settings) -> ComputePool:
+    """Returns a pool sized to this machine."""
+    compute = settings.compute
+    return ComputePool(fitting_workers(compute.workers, compute.worker_memory_mb), compute.worker_memory_mb)
 
 
 @contextlib.contextmanager
@@ -57,9 +64,7 @@ def open_platform(home: Path | None = None, *, prepare: bool = False) -> Iterato
             engine.dispose()
 
 
-def _dumper(platform: Platform, url: str):  # type: ignore[no-untyped-def]
-    from resources.postgres import dump
-
+def _dumper(platform: Platform, url: str) -> Callable[[str], None]:
     def before(revision: str) -> None:
         dump(url, platform.settings.home / "backups" / f"before-migration-from-{revision}.dump")
 
@@ -99,14 +104,15 @@ class PipelineResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """Opens the home, takes the run's lease, and ends the pool whatever happens."""
         run_id = context.run_id or "without-a-run"
         with open_platform(prepare=True) as platform:
-            compute = platform.settings.compute
-            workers = fitting_workers(compute.workers, compute.worker_memory_mb)
-            with (
-                leased(platform.engine, run_id) as lease_id,
-                ComputePool(workers, compute.worker_memory_mb) as pool,
-            ):
+            if context.instance is not None:
+                fail_runs_without_a_lease(context.instance, platform)
+            with leased(platform.engine, run_id) as lease_id, self.compute(platform.settings) as pool:
                 self._platform, self._pool, self._lease_id = platform, pool, lease_id
                 yield self
+
+    def compute(self, settings: Settings) -> contextlib.AbstractContextManager[ComputePool]:
+        """Returns the pool of a run; it ends with the run."""
+        return compute_pool(settings)
 
     @property
     def platform(self) -> Platform:
@@ -123,7 +129,7 @@ class PipelineResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             run_id=run_id,
             lease_id=self._lease_id,
             scope=scope,
-            redo=cast("str", self.redo.value),  # type: ignore[arg-type]
+            redo=self.redo.value,
             limit=self.limit,
             max_attempts=runs.max_attempts,
             backoff_seconds=tuple(first * 4**step for step in range(5)),

@@ -62,7 +62,7 @@ def run_stage(
         days = logs.figures_by_day(connection, context.run_id, name)
         savings = renditions.largest_savings(connection, context.run_id) if name == renditions.COMPRESSED else []
     for day, events in days.items():
-        context.add_asset_metadata({event: count for event, count in events.items()}, partition_key=day.isoformat())
+        context.add_asset_metadata(dict(events), partition_key=day.isoformat())
     context.log.info(_sentence(report))
     yield dg.MaterializeResult(
         metadata={**_figures(report), **_tables(report, savings)}, check_results=checks_of(name, platform, scope)
@@ -141,4 +141,3 @@ def _tables(report: StageReport, savings: list[tuple[str, int, int, str]]) -> Ma
         ]
         tables["largest_savings"] = table(("file", "MB before", "MB after", "saved", "how"), rows)
     return tables
-

@@ -121,7 +121,7 @@ class DeduplicationStage:
             likeness = self._likeness(item, other)
             if likeness is not None and likeness >= self._correlation:
                 kept, copy = better_first(item, other)
-                media.add_duplicate(
+                proposed += media.add_duplicate(
                     connection,
                     kind="near",
                     media_file_id=copy.id,
@@ -130,7 +130,6 @@ class DeduplicationStage:
                     correlation=likeness,
                     decision="proposed",
                 )
-                proposed += 1
         return proposed
 
     def _likeness(self, one: MediaFile, other: MediaFile) -> float | None:

@@ -220,7 +220,7 @@ class ComputeSettings(Section):
     """The pool of workers that decodes and encodes."""
 
     workers: int = Field(default=0, ge=0, le=512, description="Number of workers; 0 decides by cores and memory.")
-    worker_memory_mb: int = Field(default=1_024, ge=256, description="Most memory of one worker, in MiB.")
+    worker_memory_mb: int = Field(default=2_048, ge=256, description="Most memory of one worker, in MiB.")
     task_timeout_seconds: int = Field(default=1_800, ge=1, description="Seconds that one rendition may take.")
     ingest_timeout_seconds: int = Field(
         default=120,

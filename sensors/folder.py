@@ -48,7 +48,7 @@ def folder_sensor(every_seconds: int, gap_days: int) -> dg.SensorDefinition:
             run_requests=requests,
             skip_reason=None if requests else dg.SkipReason(_why_not(problems, looks, waiting)),
             cursor=json.dumps({"digests": cursor, "due": waiting}),
-            asset_events=[_observation(one) for one in looks if one.new or one.gone],
+            asset_events=[observation(one) for one in looks if one.new or one.gone],
         )
 
     return watch
@@ -91,7 +91,8 @@ def _why_not(problems: Sequence[str], looks: Sequence[Discovery], waiting: bool)
     return f"{unsettled} files are still being written." if unsettled else "Nothing is new."
 
 
-def _observation(found: Discovery) -> dg.AssetObservation:
+def observation(found: Discovery) -> dg.AssetObservation:
+    """Returns what one look at a folder found, as the lineage page shows it."""
     return dg.AssetObservation(
         asset_key=LOCAL_FOLDER,
         metadata={

@@ -524,4 +524,4 @@ def _wait_until(happened: Callable[[], bool], timeout: float) -> bool:
 
 
 def _complain(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)
+    sys.stderr.write(f"{words}\n")

@@ -5,15 +5,19 @@ Belongs here: showing how far a stage has come. Does not belong here: counting i
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from mediapipe_assets.platform import PipelineResource
+from mediapipe_assets.platform import PipelineResource, compute_pool
 from pipeline.run import Run
+from resources.compute import ComputePool
+from resources.settings import Settings
 
 if TYPE_CHECKING:
     from catalog.work import Scope
@@ -72,8 +76,26 @@ def progress_display() -> Display:
     return _display
 
 
+_pools: list[ComputePool] = []
+
+
+@contextlib.contextmanager
+def one_pool(settings: Settings) -> Iterator[None]:
+    """Lets every run of one command share a pool: starting workers takes longer than a small run."""
+    with compute_pool(settings) as pool:
+        _pools.append(pool)
+        try:
+            yield
+        finally:
+            _pools.remove(pool)
+
+
 class TerminalPipelineResource(PipelineResource):
     """The pipeline's resource in a process that has a person before it."""
+
+    def compute(self, settings: Settings) -> contextlib.AbstractContextManager[ComputePool]:
+        """Returns the pool of the command, which outlives the run."""
+        return contextlib.nullcontext(_pools[-1])
 
     def run(self, run_id: str, scope: Scope, progress: Callback) -> Run:
         """Returns what a stage is given, with progress on the terminal beside the run's own log."""
@@ -83,5 +105,3 @@ class TerminalPipelineResource(PipelineResource):
             _display.show(stage, done, total, seconds)
 
         return super().run(run_id, scope, both)
-
-

@@ -116,7 +116,10 @@ def print_run_report(platform: Platform, report: Mapping[str, Any], done: Any) -
             total, failures = work.failures(connection, query.stage)
             names = findings.names_of(connection, query.stage, [one.row_id for one in failures])
             _print_named(
-                console, f"Failed at {query.stage}", total, [(names.get(one.row_id, "?"), one.error) for one in failures]
+                console,
+                f"Failed at {query.stage}",
+                total,
+                [(names.get(one.row_id, "?"), one.error) for one in failures],
             )
     _print_places(console, platform)
 
@@ -206,7 +209,10 @@ def _print_status(platform: Platform, report: Mapping[str, Any]) -> None:
         ("duplicates", f"{report['duplicates']} exact, {report['near_duplicates']} pairs look alike"),
         ("rejected", str(report["rejected"])),
         ("failed", str(report["failed"])),
-        ("compressed", f"{report['renditions']} renditions, {_megabytes(before)} → {_megabytes(after)}, {share:.1f} % saved"),
+        (
+            "compressed",
+            f"{report['renditions']} renditions, {_megabytes(before)} → {_megabytes(after)}, {share:.1f} % saved",
+        ),
     ]
     for name, one in report["destinations"].items():
         rows.append((name, f"{one['verified']} of {one['staged']} verified, {one['failed']} failed"))
@@ -334,5 +340,9 @@ def acknowledge(file: Path) -> int:
             news = media.acknowledge(connection, found.media_file_id)
         else:
             news = found.source_file_id is not None and findings.acknowledge_rejected(connection, found.source_file_id)
-    say(f"Acknowledged: {file}" if news else f"{os.path.basename(file)} is neither damaged nor rejected; nothing to say.")
+    say(
+        f"Acknowledged: {file}"
+        if news
+        else f"{os.path.basename(file)} is neither damaged nor rejected; nothing to say."
+    )
     return OK

@@ -6,10 +6,11 @@ themselves (`pipeline`), or Dagster's part in it (`mediapipe_assets.cli.execute`
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -189,22 +190,23 @@ def _due(platform: Any, wishes: Wishes) -> list[date]:
 
 def _dry_run(platform: Any, wishes: Wishes) -> int:
     looks = _look(platform, wishes, record=False)
+    due, lacking = _due(platform, wishes), [str(one) for one in _shortages(platform)]
     report = {
         "dry_run": True,
         "sources": {
             one.source: {"listed": one.listed, "new": one.new, "bytes": one.new_bytes, "gone": one.gone}
             for one in looks
         },
-        "dates_due": [day.isoformat() for day in _due(platform, wishes)],
-        "shortages": [str(one) for one in _shortages(platform)],
+        "dates_due": [day.isoformat() for day in due],
+        "shortages": lacking,
     }
     if wishes.as_json:
         click.echo(json.dumps(report))
         return OK
     for one in looks:
         say(f"{one.source}: {one.listed} files, {one.new} of them new ({one.new_bytes / 1e6:.1f} MB), {one.gone} gone")
-    say(f"{len(report['dates_due'])} dates known already have something to do.")
-    for shortage in report["shortages"]:
+    say(f"{len(due)} dates known already have something to do.")
+    for shortage in lacking:
         say(f"Not enough room: {shortage}")
     say("Dry run: nothing was written.")
     return OK
@@ -228,18 +230,27 @@ def _work(platform: Any, wishes: Wishes) -> Done:
             done.notes.append(f"The folder {folder} in “{one.source}” could not be read: {reason}.")
     if missing := _shortages(platform):
         raise RefusedForSafety("Not enough room, so nothing was written. " + " ".join(map(str, missing)))
-    seen: list[date] = []
-    for _ in range(PASSES):
-        days = _due(platform, wishes)
-        if not days or days == seen:
-            break
-        seen = days
-        session = _Session(platform, wishes)
-        for scope in merge_dates(days, platform.settings.runs.merge_gap_days):
-            done.run_ids.append(session.run(scope))
-        if wishes.limit or wishes.redo == "all":
-            break
+    days = _due(platform, wishes)
+    if not days:
+        return done
+    with _session(platform, wishes) as session:
+        session.observe(looks)
+        for _ in range(PASSES):
+            for scope in merge_dates(days, platform.settings.runs.merge_gap_days):
+                done.run_ids.append(session.run(scope))
+            before, days = days, _due(platform, wishes)
+            if not days or days == before or wishes.limit or wishes.redo == "all":
+                break
     return done
+
+
+@contextlib.contextmanager
+def _session(platform: Any, wishes: Wishes) -> Iterator[_Session]:
+    session = _Session(platform, wishes)
+    from mediapipe_assets.cli.progress import one_pool
+
+    with one_pool(platform.settings):
+        yield session
 
 
 class _Session:
@@ -260,6 +271,8 @@ class _Session:
 
         self._wishes = wishes
         self._instance = dg.DagsterInstance.get()
+        # Keeps connections open, as the web server does: a new one for every event takes most of a small run's time.
+        self._instance.optimize_for_webserver(statement_timeout=60_000, pool_recycle=3600, max_overflow=8)
         fail_runs_without_a_lease(self._instance, platform)
         self._display = progress_display()
         overrides = {"pipeline": TerminalPipelineResource.configure_at_launch()}
@@ -282,6 +295,14 @@ class _Session:
                 run_config=config,
                 selection=self._selection(),
             )
+
+    def observe(self, looks: Sequence[Any]) -> None:
+        """Shows in the UI what the folders held, as the sensor does."""
+        from sensors.folder import observation
+
+        for one in looks:
+            if one.new or one.gone:
+                self._instance.report_runless_asset_event(observation(one))
 
     def _selection(self) -> list[Any]:
         graph = self._definitions.resolve_asset_graph()
