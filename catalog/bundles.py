@@ -6,6 +6,7 @@ together (`pipeline.bundling`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -75,11 +76,21 @@ def set_bundle_kind(connection: Connection, bundle_id: int, kind: str) -> None:
     connection.execute(text("UPDATE bundles SET kind = :kind WHERE id = :id"), {"id": bundle_id, "kind": kind})
 
 
-def name_is_free(connection: Connection, day: date, file_name: str) -> bool:
-    """Returns whether no member of that day has a name that a NAS would take for the same."""
+def name_is_free(connection: Connection, day: date, file_name: str, besides: Sequence[int] = ()) -> bool:
+    """Returns whether no member of that day has a name that a NAS would take for the same.
+
+    Args:
+        connection: The catalog.
+        day: The day.
+        file_name: The name.
+        besides: Contents whose own members do not count.
+    """
     taken = connection.execute(
-        text("SELECT 1 FROM bundle_members WHERE partition_date = :day AND name_key = :key"),
-        {"day": day, "key": to_text(name_key(file_name))},
+        text(
+            "SELECT 1 FROM bundle_members WHERE partition_date = :day AND name_key = :key "
+            "AND media_file_id <> ALL(CAST(:besides AS bigint[]))"
+        ),
+        {"day": day, "key": to_text(name_key(file_name)), "besides": list(besides)},
     ).scalar()
     return taken is None
 

@@ -171,10 +171,11 @@ def settle(
     media_file_id: int | None = None,
     reason: str | None = None,
 ) -> None:
-    """Records what became of an observation."""
+    """Records what became of an observation; one that failed because it was gone meanwhile is no failure to mend."""
     connection.execute(
         text(
-            "UPDATE source_files SET state = :state, media_file_id = :media_file_id, reason = :reason, "
+            "UPDATE source_files SET state = CASE WHEN :state = 'failed' AND gone_at IS NOT NULL "
+            "THEN 'superseded' ELSE :state END, media_file_id = :media_file_id, reason = :reason, "
             "settled_at = now() WHERE id = :id"
         ),
         {"id": source_file_id, "state": state, "media_file_id": media_file_id, "reason": reason},
@@ -190,7 +191,7 @@ def kept_observation_is_gone(connection: Connection, media_file_id: int) -> bool
         ),
         {"id": media_file_id},
     ).scalar_one()
-    return present == 0
+    return int(present) == 0
 
 
 def observations_of(connection: Connection, media_file_ids: Sequence[int]) -> list[tuple[int, str, str, str, str]]:

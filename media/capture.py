@@ -25,7 +25,8 @@ _SIDECAR_CAP = 256 << 10
 # EXIF: (date, offset, sub-seconds), the best first: original, digitized, changed.
 _EXIF_DATES = ((0x9003, 0x9011, 0x9291), (0x9004, 0x9012, 0x9292), (0x0132, 0x9010, 0x9290))
 _STAMP = re.compile(
-    r"\s*(\d{4})[:\-/.](\d\d)[:\-/.](\d\d)(?:[T ]+(\d\d):(\d\d)(?::(\d\d)(?:[.,](\d+))?)?)?\s*(?:GMT|UTC)?(Z|[+-]\d\d?(?::?\d\d)?)?"
+    r"\s*(\d{4})[:\-/.](\d\d)[:\-/.](\d\d)(?:[T ]+(\d\d):(\d\d)(?::(\d\d)(?:[.,](\d+))?)?)?"
+    r"\s*(?:GMT|UTC)?(Z|[+-]\d\d?(?::?\d\d)?)?"
 )
 _OFFSET = re.compile(r"\s*([+-])(\d\d?)(?::?(\d\d))?$")
 _XMP_DATES = tuple(
@@ -140,7 +141,7 @@ def _from_avi(header: Header) -> CaptureDate | None:
 
 
 def _matroska_date(header: Header) -> datetime | None:
-    """DateUTC: element 0x4461, eight bytes, nanoseconds since 2001. https://www.rfc-editor.org/rfc/rfc9559"""
+    """Reads DateUTC: element 0x4461, eight bytes, nanoseconds since 2001 (RFC 9559)."""
     head = header.at(0, 64 << 10)
     at = head.find(b"\x44\x61\x88")
     if at < 0 or len(head) < at + 11:

@@ -1,8 +1,8 @@
 """The PNG engine: the same filtered bytes, deflated again and better. Nothing is decoded into pixels to be re-encoded.
 
-Belongs here: the chunks of ISO/IEC 15948 and the deflate stream in IDAT. Does not belong here: pixels, filters, colours.
-Because the filtered scanlines stay the same bytes, the picture is the same by construction, with any bit depth, palette,
-alpha or interlacing, and every other chunk stands where it stood.
+Belongs here: the chunks of ISO/IEC 15948 and the deflate stream in IDAT. Does not belong here: pixels, filters,
+colours. Because the filtered scanlines stay the same bytes, the picture is the same by construction, with any bit
+depth, palette, alpha or interlacing, and every other chunk stands where it stood.
 """
 
 from __future__ import annotations

@@ -119,11 +119,11 @@ class Tier:
 
 
 # Few and large steps, because every one is a new file to deliver; each rendition is made from the original all the
-# same, so nothing adds up. Measured on phone photos at full resolution, turbo progressive, SSIMULACRA2 mean and worst of
-# 512-pixel crops: 88 gives 88.1 / 85.3, 82 gives 84.8 / 80.6, 76 gives 82.3 / 76.9 (as much as the usual rule "80 % of the
-# edge at quality 90", which has 82.1 / 75.3 and fewer pixels). Above 80 a difference is hard to see side by side. Videos
-# of the last year are the ones still being edited: they are left alone. x265 fast at CRF 26 has a higher VMAF than x264
-# fast at CRF 28 (86.5 against 82.4 on a phone's 1080p).
+# same, so nothing adds up. Measured on phone photos at full resolution, turbo progressive, SSIMULACRA2 mean and worst
+# of 512-pixel crops: 88 gives 88.1 / 85.3, 82 gives 84.8 / 80.6, 76 gives 82.3 / 76.9 (as much as the usual rule "80 %
+# of the edge at quality 90", which has 82.1 / 75.3 and fewer pixels). Above 80 a difference is hard to see side by
+# side. Videos of the last year are the ones still being edited: they are left alone. x265 fast at CRF 26 has
+# a higher VMAF than x264 fast at CRF 28 (86.5 against 82.4 on a phone's 1080p).
 DEFAULT_TIERS: tuple[Tier, ...] = (
     Tier("fresh", 0, Plan(88, 0, "hevc", 0, True, 0.10)),
     Tier("after a year", 365, Plan(82, 24, "hevc", 0, True, 0.10)),

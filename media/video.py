@@ -48,8 +48,9 @@ _HARMLESS = frozenset(
     | {"MOTION_VECTORS", "VIDEO_ENC_PARAMS", "REGIONS_OF_INTEREST", "VIDEO_HINT", "SPHERICAL", "STEREO3D"}
 )
 _NOTE = "SEI_UNREGISTERED"
-# Encoders sign their frames so, each under a UUID of its own: Apple's, x264's and x265's settings say nothing about a new
-# encoding. Under another UUID, a note on the first frames is a signature too; on every frame it is somebody's data.
+# Encoders sign their frames so, each under a UUID of its own: Apple's, x264's and x265's settings say nothing about a
+# new encoding. Under another UUID, a note on the first frames is a signature too; on every frame it is somebody's
+# data.
 _SIGNATURES = (
     bytes.fromhex("47564adc5c4c433f94efc5113cd143a8"),
     bytes.fromhex("dc45e9bde6d948b7962cd820d923eeef"),

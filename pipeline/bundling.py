@@ -7,7 +7,7 @@ names under which a bundle is delivered. Does not belong here: duplicates (`pipe
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
@@ -163,7 +163,7 @@ def _persist(connection: Connection, group: Group) -> list[int]:
     for one, role in group.members():
         if bundles.is_member(connection, bundle.id, one.file.id):
             continue
-        if role not in ("lead", "sidecar") and bundles.move_single(connection, bundle, one.file.id, role):
+        if role != "lead" and bundles.move_single(connection, bundle, one.file.id, role):
             continue
         bundles.add_member(connection, bundle, one.file.id, role, _free_name(connection, bundle, one))
         if role != "sidecar" and one.file.partition_date != bundle.partition_date:
@@ -179,13 +179,16 @@ def _bundle_of(connection: Connection, group: Group) -> Bundle:
     existing = bundles.bundle_led_by(connection, lead.id)
     if existing is not None:
         return existing
-    names = [one.name for one, _ in group.members()]
-    suffix = "" if _all_free(connection, lead, names) else f"-{lead.sha256[:HASH_CHARS]}"
+    suffix = "" if _all_free(connection, group) else f"-{lead.sha256[:HASH_CHARS]}"
     return bundles.add_bundle(connection, lead.id, group.kind, suffix, lead.partition_date)
 
 
-def _all_free(connection: Connection, lead: MediaFile, names: Iterable[str]) -> bool:
-    return all(bundles.name_is_free(connection, lead.partition_date, name) for name in names)
+def _all_free(connection: Connection, group: Group) -> bool:
+    # A half that stood alone until its lead came has its name already, and the lead may share its stem.
+    members = [one for one, _ in group.members()]
+    ids = [one.file.id for one in members]
+    day = group.lead.file.partition_date
+    return all(bundles.name_is_free(connection, day, one.name, ids) for one in members)
 
 
 def _free_name(connection: Connection, bundle: Bundle, one: Candidate) -> str:

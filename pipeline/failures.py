@@ -51,7 +51,7 @@ def stops_the_run(error: BaseException) -> RunStopped | None:
 
 def in_words(error: BaseException) -> str:
     """Returns one sentence that says why a file failed and what to do."""
-    if isinstance(error, TaskTimeout):
+    if is_task_timeout(error):
         return "it took too long; raise compute.task_timeout_seconds if the file is sound"
     if isinstance(error, WorkerDied):
         return f"the process that worked on it ended ({error}); it is tried again"
@@ -64,6 +64,15 @@ def in_words(error: BaseException) -> str:
     if isinstance(error, SourceChanged | ContentMismatch | MemoryError):
         return str(error) or "there was not enough memory for it"
     return f"{type(error).__name__}: {error}"
+
+
+def is_task_timeout(error: object) -> bool:
+    """Returns whether a task was ended because it took too long.
+
+    Python has one class for that and for a read that a network mount gave up (ETIMEDOUT), which says nothing
+    about the file.
+    """
+    return isinstance(error, TaskTimeout) and not isinstance(error.errno, int)
 
 
 def _where(error: OSError) -> str:

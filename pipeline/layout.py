@@ -19,6 +19,7 @@ TRASH = "trash"
 THUMBNAILS = "thumbnails"
 
 NAME_BYTES = 255  # what ext4, Btrfs, XFS and ZFS allow
+EXTENSION_BYTES = 64  # what stands after the last dot and is longer is no extension
 HASH_CHARS = 12
 
 
@@ -36,6 +37,8 @@ def named_with(name: str, suffix: str, extension: str | None = None) -> str:
         extension: Another extension, with its dot.
     """
     stem, own = os.path.splitext(name)
+    if len(os.fsencode(own)) > EXTENSION_BYTES:
+        stem, own = name, ""
     tail = suffix + (own if extension is None else extension)
     room = NAME_BYTES - len(os.fsencode(tail))
     return os.fsdecode(_cut(os.fsencode(stem), room)) + tail
@@ -73,7 +76,7 @@ def delivered_name(file_name: str, role: str, extension: str | None) -> str:
         return file_name
     own = os.path.splitext(file_name)[1]
     same = {".jpeg": ".jpg"}.get(own.lower(), own.lower()) == extension.lower()
-    return file_name if same else f"{named_with(file_name, '')}{extension}"
+    return file_name if same else named_with(file_name, own, extension)
 
 
 def folders_of_day(roots: Mapping[str, Path], day: date) -> Iterator[Path]:

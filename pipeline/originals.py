@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import TimeoutError as TaskTimeout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from catalog.work import WorkQuery
 from media.files import ORIGINAL_MODE, SourceChanged, commit_part, make_folder, part_path
 from media.ingest import ingest
 from pipeline import layout
-from pipeline.failures import WorkerDied
+from pipeline.failures import WorkerDied, is_task_timeout
 from pipeline.run import Run
 from pipeline.stage import Outcome
 from resources.compute import Task
@@ -114,8 +113,9 @@ class OriginalsStage:
         """Tries a file again that changed under the read, and one that its decoder did not survive without decoding."""
         if isinstance(result, Mapping) and result["outcome"] == "changed" and tries < CHANGED_TRIES:
             return self.task(item, run)
-        if isinstance(result, WorkerDied | TaskTimeout | MemoryError) and item.broken is None:
-            what = "took too long" if isinstance(result, TaskTimeout) else "crashed or ran out of memory"
+        too_slow = is_task_timeout(result)
+        if (too_slow or isinstance(result, WorkerDied | MemoryError)) and item.broken is None:
+            what = "took too long" if too_slow else "crashed or ran out of memory"
             item.broken = f"decoding it {what}, so it is taken for damaged"
             return self.task(item, run)
         return None

@@ -75,12 +75,14 @@ def _create(name: str, path: Path) -> str:
     make_folder(path)
     marker = path / MARKER
     if marker.exists():
-        kept = json.loads(marker.read_text())
-        if kept.get("root") != name:
-            raise RefusedForSafety(
-                f"{path} is already in use as “{kept.get('root')}”. Choose another folder for “{name}”."
-            )
-        return str(kept["id"])
+        try:
+            kept = json.loads(marker.read_text())
+            marker_id, root = str(kept["id"]), kept["root"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise RefusedForSafety(f"The marker {marker} cannot be read ({error}). Nothing was touched.") from error
+        if root != name:
+            raise RefusedForSafety(f"{path} is already in use as “{root}”. Choose another folder for “{name}”.")
+        return marker_id
     marker_id = str(uuid.uuid4())
     with atomic_write(marker, "root") as handle:
         handle.write(json.dumps({"id": marker_id, "root": name}).encode())

@@ -27,6 +27,7 @@ from resources.compute import Task
 CLAIM_BATCH = 64
 TABLE_ROWS = 20
 FAILED = "failed"
+LOST_LEASE = "This run lost its lease, so another run has taken over its files. Run again."
 Item = TypeVar("Item")
 
 
@@ -171,7 +172,13 @@ def _worked(stage: Stage[Item], run: Run, items: Iterator[Item]) -> Iterator[tup
             item = next(items, None)
             if item is None:
                 exhausted = True
-            elif (task := stage.task(item, run)) is None:
+                break
+            try:
+                task = stage.task(item, run)
+            except Exception as error:  # the file's failure too, for instance a folder that cannot be made
+                yield item, error
+                continue
+            if task is None:
                 yield item, None
             else:
                 flying[run.pool.submit(task, stage.timeout(item))] = (item, 1)
@@ -207,7 +214,7 @@ def _settle(
             raise result
         with session.begin():
             if not work.finish(session, stage.name, stage.row_id(item), run.lease_id):
-                raise RunStopped("This run lost its lease, so another run has taken over its files. Run again.")
+                raise RunStopped(LOST_LEASE)
             outcome = stage.record(session, item, result, run)
         report.add(label, outcome)
     except Exception as error:
@@ -215,6 +222,7 @@ def _settle(
             raise stop from error
         reason = in_words(error)
         with session.begin():
-            work.fail(session, stage.name, stage.row_id(item), run.lease_id, reason, run.backoff_seconds)
+            if not work.fail(session, stage.name, stage.row_id(item), run.lease_id, reason, run.backoff_seconds):
+                raise RunStopped(LOST_LEASE) from error
             stage.failed(session, item, reason, run)
         report.add_failure(label, reason)

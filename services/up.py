@@ -416,7 +416,8 @@ def _refuse_taken_port(host: str, port: int) -> None:
             raise Refused(f"This account may not open port {port}; choose one above 1023, as in --port 3000.") from None
         except OSError:
             raise Refused(
-                f"Port {port} is taken{_taker(port)}. End that program, or choose another port, as in --port {port + 1}."
+                f"Port {port} is taken{_taker(port)}. End that program, or choose another port, "
+                f"as in --port {port + 1}."
             ) from None
 
 

@@ -46,10 +46,11 @@ def movie(path: Path, created: datetime | int = 0, keys: dict[str, str] | None =
     seconds = created if isinstance(created, int) else int((created - datetime(1904, 1, 1, tzinfo=UTC)).total_seconds())
     names = [box(b"mdta", name.encode()) for name in keys or {}]
     values = [
-        struct.pack(">I", 24 + len(text.encode())) + struct.pack(">I", number)
+        struct.pack(">I", 24 + len(text.encode()))
+        + struct.pack(">I", number)
         + box(b"data", bytes([0, 0, 0, 1]), bytes(4), text.encode())
         for number, text in enumerate((keys or {}).values(), 1)
-    ]  # fmt: skip
+    ]
     hdlr = box(b"hdlr", bytes(8), b"mdta", bytes(13))
     meta = box(b"meta", hdlr, box(b"keys", bytes(4), struct.pack(">I", len(names)), *names), box(b"ilst", *values))
     mvhd = box(b"mvhd", bytes(4), struct.pack(">II", seconds, seconds), bytes(88))
@@ -260,11 +261,23 @@ def test_the_live_photo_id_is_read_from_apples_maker_note_and_from_the_film(tmp_
 
 def test_gps_is_seen_where_exiftool_sees_it_and_an_empty_block_is_none(corpus: Path) -> None:
     with_gps = {
-        "phone_1440_gps.mp4", "galaxy_s7_orientation6_gps.jpg", "nexus4_portrait_gps.jpg", "iphone12_pruned.dng",
-        "made_4k30_hevc_10bit_hlg.mov", "iphone_12mp.heic", "pixel_night.mp4", "pixel_2018_gps.jpg",
-        "iphone6_hdr_gps.jpg", "iphone_IMG_2682.heic", "galaxy_s9_gps.jpg", "iphone7_12mp.heic", "xiaomi_gps.heic",
-        "iphone5_orientation3_gps.jpg", "iphone_spatial_photo.heic", "iphone_with_gps.mov",
-    }  # fmt: skip
+        "phone_1440_gps.mp4",
+        "galaxy_s7_orientation6_gps.jpg",
+        "nexus4_portrait_gps.jpg",
+        "iphone12_pruned.dng",
+        "made_4k30_hevc_10bit_hlg.mov",
+        "iphone_12mp.heic",
+        "pixel_night.mp4",
+        "pixel_2018_gps.jpg",
+        "iphone6_hdr_gps.jpg",
+        "iphone_IMG_2682.heic",
+        "galaxy_s9_gps.jpg",
+        "iphone7_12mp.heic",
+        "xiaomi_gps.heic",
+        "iphone5_orientation3_gps.jpg",
+        "iphone_spatial_photo.heic",
+        "iphone_with_gps.mov",
+    }
     found = set()
     for path in (corpus / "good").rglob("*.*"):
         identity = identify(path)
@@ -274,14 +287,38 @@ def test_gps_is_seen_where_exiftool_sees_it_and_an_empty_block_is_none(corpus: P
     assert found == with_gps
 
 
-MAGICS = [b"", b"\xff\xd8\xff\xe1\x10\0Exif\0\0II*\0\x08\0\0\0", b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08", b"\0\0\0\x10ftypheic",
-          b"\0\0\0\x10ftypqt  \0\0\0\0", b"\0\0\0\x10ftypcrx \0\0\0\0", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBP", b"RIFF\0\0\0\0AVI ",
-          b"FUJIFILMCCD-RAW", b"\x1aE\xdf\xa3"]  # fmt: skip
+MAGICS = [
+    b"",
+    b"\xff\xd8\xff\xe1\x10\0Exif\0\0II*\0\x08\0\0\0",
+    b"II*\0\x08\0\0\0",
+    b"MM\0*\0\0\0\x08",
+    b"\0\0\0\x10ftypheic",
+    b"\0\0\0\x10ftypqt  \0\0\0\0",
+    b"\0\0\0\x10ftypcrx \0\0\0\0",
+    b"\x89PNG\r\n\x1a\n",
+    b"RIFF\0\0\0\0WEBP",
+    b"RIFF\0\0\0\0AVI ",
+    b"FUJIFILMCCD-RAW",
+    b"\x1aE\xdf\xa3",
+]
 PIECES = st.one_of(
     st.binary(max_size=60),
-    st.sampled_from([b"\0\0\0\x40moov", b"\0\0\0\x30meta\0\0\0\0", b"\0\0\0\x20iloc", b"\0\0\0\x20iinf", b"EXIF", b"IDIT",
-                     b"\0\0\0\x20keys", b"\0\0\0\x20ilst", b"\0\0\0\x20mvhd", b"\x69\x87\x04\0\x01\0\0\0", b"\xff" * 8]),
-)  # fmt: skip
+    st.sampled_from(
+        [
+            b"\0\0\0\x40moov",
+            b"\0\0\0\x30meta\0\0\0\0",
+            b"\0\0\0\x20iloc",
+            b"\0\0\0\x20iinf",
+            b"EXIF",
+            b"IDIT",
+            b"\0\0\0\x20keys",
+            b"\0\0\0\x20ilst",
+            b"\0\0\0\x20mvhd",
+            b"\x69\x87\x04\0\x01\0\0\0",
+            b"\xff" * 8,
+        ]
+    ),
+)
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

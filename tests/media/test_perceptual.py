@@ -93,9 +93,15 @@ def test_one_picture_in_all_eight_orientations_has_one_hash(corpus: Path) -> Non
 def test_turning_upright_is_the_inverse_of_how_the_camera_was_held() -> None:
     stored = Image.fromarray(np.arange(6, dtype=np.uint8).reshape(2, 3))
     expected = {
-        1: [[0, 1, 2], [3, 4, 5]], 2: [[2, 1, 0], [5, 4, 3]], 3: [[5, 4, 3], [2, 1, 0]], 4: [[3, 4, 5], [0, 1, 2]],
-        5: [[0, 3], [1, 4], [2, 5]], 6: [[3, 0], [4, 1], [5, 2]], 7: [[5, 2], [4, 1], [3, 0]], 8: [[2, 5], [1, 4], [0, 3]],
-    }  # fmt: skip
+        1: [[0, 1, 2], [3, 4, 5]],
+        2: [[2, 1, 0], [5, 4, 3]],
+        3: [[5, 4, 3], [2, 1, 0]],
+        4: [[3, 4, 5], [0, 1, 2]],
+        5: [[0, 3], [1, 4], [2, 5]],
+        6: [[3, 0], [4, 1], [5, 2]],
+        7: [[5, 2], [4, 1], [3, 0]],
+        8: [[2, 5], [1, 4], [0, 3]],
+    }
     for orientation, rows in expected.items():
         assert np.asarray(upright(stored, orientation)).tolist() == rows
 

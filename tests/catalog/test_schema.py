@@ -1,0 +1,80 @@
+"""The schema: what the migrations make is what the tables say."""
+
+from __future__ import annotations
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Engine, create_engine, text
+
+from catalog import tables
+from catalog.engine import open_engine
+from catalog.migrate import NewerSchema, migrate, schema_version
+
+
+def test_the_migrated_database_is_exactly_what_the_tables_say(migrated: str) -> None:
+    # Without a search path: Alembic would otherwise report the default schema's tables under no schema.
+    engine = create_engine(migrated)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection,
+            opts={
+                "include_schemas": True,
+                "version_table": "schema_version",
+                "version_table_schema": tables.SCHEMA,
+                "include_name": lambda name, kind, _: kind != "schema" or name == tables.SCHEMA,
+                "compare_type": True,
+                "compare_server_default": True,
+            },
+        )
+        assert compare_metadata(context, tables.metadata) == []
+    engine.dispose()
+
+
+def test_every_check_constraint_of_the_tables_is_in_the_database(migrated: str) -> None:
+    # Alembic does not compare CHECK constraints.
+    declared = {
+        f"{table.name}.{constraint.name}"
+        for table in tables.metadata.sorted_tables
+        for constraint in table.constraints
+        if type(constraint).__name__ == "CheckConstraint"
+    }
+    engine = create_engine(migrated)
+    with engine.connect() as connection:
+        rows = connection.execute(
+            text(
+                "SELECT c.relname || '.' || k.conname FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid "
+                "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE k.contype = 'c' AND n.nspname = :schema"
+            ),
+            {"schema": tables.SCHEMA},
+        )
+        assert set(rows.scalars()) == declared
+    engine.dispose()
+
+
+def test_migrating_a_database_that_is_up_to_date_changes_nothing_and_says_so(migrated: str) -> None:
+    engine = open_engine(migrated)
+    dumps: list[str] = []
+    assert migrate(engine, dumps.append) is False
+    assert dumps == []
+    engine.dispose()
+
+
+def test_a_schema_that_is_newer_than_the_program_is_refused_and_left_as_it_is(migrated: str) -> None:
+    engine = open_engine(migrated)
+    with engine.connect() as connection:
+        ours = schema_version(connection)
+    try:
+        _set_version(engine, "9999")
+        with pytest.raises(NewerSchema, match="newer mediapipe-assets"):
+            migrate(engine)
+        with engine.connect() as connection:
+            assert schema_version(connection) == "9999"
+    finally:
+        _set_version(engine, ours)
+        engine.dispose()
+
+
+def _set_version(engine: Engine, version: str | None) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE schema_version SET version_num = :version"), {"version": version})
