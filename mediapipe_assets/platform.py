@@ -19,6 +19,7 @@ from pydantic import Field, PrivateAttr
 from catalog.engine import open_engine
 from mediapipe_assets.recovery import fail_runs_without_a_lease
 from pipeline.assembly import Platform
+from pipeline.layout import folders_of_day
 from pipeline.run import Run, leased
 from resources.compute import ComputePool, fitting_workers
 from resources.database import database
@@ -106,7 +107,8 @@ class PipelineResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         with open_platform(prepare=True) as platform:
             if context.instance is not None:
                 fail_runs_without_a_lease(context.instance, platform)
-            with leased(platform.engine, run_id) as lease_id, self.compute(platform.settings) as pool:
+            lease = leased(platform.engine, run_id, platform.roots, folders_of_day)
+            with lease as lease_id, self.compute(platform.settings) as pool:
                 self._platform, self._pool, self._lease_id = platform, pool, lease_id
                 yield self
 

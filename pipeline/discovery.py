@@ -75,7 +75,7 @@ class Discovery:
         gone: Files that left it.
         unsettled: Files still being written, left for the next look.
         left: New files beyond the limit, likewise.
-        unreadable: Folders that could not be entered, with the reason.
+        unreadable: Folders that could not be entered and files that could not be looked at, with the reason.
         digest: To hand in at the next look; None when that one must compare again.
     """
 
@@ -117,9 +117,19 @@ def look(
     if known_digest is not None and listing.digest == known_digest:
         return Discovery(spec.name, len(listing.files), 0, 0, 0, 0, 0, listing.unreadable, known_digest)
     with engine.begin() as connection:
-        sources.register_source(connection, spec.name, "folder", str(spec.path))
+        if record:
+            sources.register_source(connection, spec.name, "folder", str(spec.path))
         present = _present(sources.present_files(connection, spec.name))
-    _refuse_away(engine, spec, listing, present)
+    if lost := _lost(spec, listing, present):
+        if record:
+            with engine.begin() as connection:
+                sources.record_away(connection, spec.name)
+        raise RefusedForSafety(
+            f"The source “{spec.name}” at {spec.path} suddenly lacks {lost} of the {len(present)} files it held, so it "
+            "is taken for away, not for emptied. Is its disk mounted? Nothing was touched. If you removed them "
+            f"yourself, set sources.{spec.name}.away_share = 1 in mediapipe.toml and run again; our copies stay in any "
+            "case."
+        )
     keys = ["path", "size", "mtime_ns"]
     new = listing.files.join(present, on=keys, how="anti")
     gone = _really_gone(present.join(listing.files, on=keys, how="anti"), listing)
@@ -163,23 +173,19 @@ def _present(rows: list[tuple[int, str, int, int]]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def _refuse_away(engine: Engine, spec: FolderSpec, listing: Listing, present: pl.DataFrame) -> None:
-    lost = len(present.join(listing.files, on="path", how="anti"))
-    if lost <= spec.away_share * len(present):
-        return
-    with engine.begin() as connection:
-        sources.record_away(connection, spec.name)
-    raise RefusedForSafety(
-        f"The source “{spec.name}” at {spec.path} suddenly lacks {lost} of the {len(present)} files it held, so it is "
-        "taken for away, not for emptied. Is its disk mounted? Nothing was touched. If you removed them yourself, set "
-        f"sources.{spec.name}.away_share = 1 in mediapipe.toml and run again; our copies stay in any case."
-    )
+def _lost(spec: FolderSpec, listing: Listing, present: pl.DataFrame) -> int:
+    """Returns how many files a source lost when that is more than it may lose at once, else 0."""
+    missing = _really_gone(present.join(listing.files, on="path", how="anti"), listing)
+    # What was renamed or sorted into other folders is there under another path.
+    arrived = listing.files.join(present, on="path", how="anti")
+    lost = len(missing.join(arrived, on=["size", "mtime_ns"], how="anti"))
+    return lost if lost > spec.away_share * len(present) else 0
 
 
 def _really_gone(gone: pl.DataFrame, listing: Listing) -> pl.DataFrame:
-    """Leaves out what stands in folders that could not be entered: it is out of sight, not gone."""
-    for folder, _ in listing.unreadable:
-        gone = gone.filter(~pl.col("path").str.starts_with(f"{folder}/"))
+    """Leaves out what could not be looked at, and what stands in such folders: it is out of sight, not gone."""
+    for path, _ in listing.unreadable:
+        gone = gone.filter(~(pl.col("path").str.starts_with(f"{path}/") | (pl.col("path") == path)))
     return gone
 
 

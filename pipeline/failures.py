@@ -10,7 +10,7 @@ import errno
 import os
 from concurrent.futures import TimeoutError as TaskTimeout
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from media.files import ContentMismatch, SourceChanged
 
@@ -35,7 +35,7 @@ def stops_the_run(error: BaseException) -> RunStopped | None:
     """Returns the end of the run that an error means, None when it concerns one file alone."""
     if isinstance(error, RunStopped):
         return error
-    if isinstance(error, DBAPIError) and error.connection_invalidated:
+    if isinstance(error, DBAPIError) and _database_is_away(error):
         return RunStopped("The database went away in the middle of the run. Nothing is lost: start it and run again.")
     if isinstance(error, OSError) and error.errno in _DISK_FULL:
         return RunStopped(
@@ -47,6 +47,14 @@ def stops_the_run(error: BaseException) -> RunStopped | None:
             "Nothing is lost: look at the mount and run again."
         )
     return None
+
+
+def _database_is_away(error: DBAPIError) -> bool:
+    if error.connection_invalidated:
+        return True
+    code = getattr(error.orig, "pgcode", None)
+    # Without a code no server answered; the classes are: connection, resources (a full disk), shutdown.
+    return isinstance(error, OperationalError) and (code is None or code.startswith(("08", "53", "57P")))
 
 
 def in_words(error: BaseException) -> str:

@@ -14,7 +14,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Protocol
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from catalog import leases, work
 from catalog.leases import DeadLease
@@ -86,9 +87,21 @@ def part_tag(lease_id: int) -> str:
     return f"L{lease_id}"
 
 
+FoldersOf = Callable[[Mapping[str, Path], date], Iterator[Path]]
+
+
 @contextlib.contextmanager
-def leased(engine: Engine, run_id: str) -> Iterator[int]:
-    """Holds a lease for as long as the block runs; what it had claimed and not finished is given back.
+def leased(engine: Engine, run_id: str, roots: Mapping[str, Path], folders_of: FoldersOf) -> Iterator[int]:
+    """Holds a lease for as long as the block runs.
+
+    What it had claimed and not finished is given back, and what was half written is removed: a run that is told to
+    stop leaves no more behind than one that ends by itself.
+
+    Args:
+        engine: The catalog.
+        run_id: The run.
+        roots: Every root that runs write to.
+        folders_of: Gives the folders in which a run writes for one date.
 
     Yields:
         The lease's id.
@@ -98,16 +111,15 @@ def leased(engine: Engine, run_id: str) -> Iterator[int]:
         try:
             yield lease_id
         finally:
-            with contextlib.suppress(Exception):
-                # The session may be gone with the database; its lock then is too, and the next run cleans up.
+            # The session may be gone with the database; its lock then is too, and the next run cleans up.
+            with contextlib.suppress(SQLAlchemyError):
                 session.rollback()
+                _remove_parts(session, lease_id, roots, folders_of)
                 work.release(session, lease_id)
                 leases.close_lease(session, lease_id)
 
 
-def clean_up_after_dead_runs(
-    engine: Engine, roots: Mapping[str, Path], folders_of: Callable[[Mapping[str, Path], date], Iterator[Path]]
-) -> list[DeadLease]:
+def clean_up_after_dead_runs(engine: Engine, roots: Mapping[str, Path], folders_of: FoldersOf) -> list[DeadLease]:
     """Frees what killed runs had claimed and removes the temporary files that they left.
 
     Args:
@@ -121,14 +133,16 @@ def clean_up_after_dead_runs(
     with engine.begin() as connection:
         dead = leases.dead_leases(connection)
     for lease in dead:
-        with engine.connect() as connection:
-            days = leases.days_of(connection, lease.id)
-        folders = [folder for day in days for folder in folders_of(roots, day)]
-        for folder in folders:
-            _sweep(folder, part_tag(lease.id))
         with engine.begin() as connection:
+            _remove_parts(connection, lease.id, roots, folders_of)
             leases.bury_lease(connection, lease.id)
     return dead
+
+
+def _remove_parts(connection: Connection, lease_id: int, roots: Mapping[str, Path], folders_of: FoldersOf) -> None:
+    for day in leases.days_of(connection, lease_id):
+        for folder in folders_of(roots, day):
+            _sweep(folder, part_tag(lease_id))
 
 
 def _sweep(folder: Path, tag: str) -> None:

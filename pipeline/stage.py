@@ -7,9 +7,10 @@ stage does; a stage adds its query, its pure task and its record.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as TaskTimeout
 from dataclasses import dataclass, field
@@ -141,12 +142,23 @@ def work_off(stage: Stage[Item], run: Run) -> StageReport:
         total = work.count_due(connection, query, run.scope)
     if total:
         total = min(total, run.limit) if run.limit else total
-        with run.engine.connect() as session:
-            for item, result in _worked(stage, run, _claimed(stage, query, run)):
+        results = contextlib.closing(_worked(stage, run, _claimed(stage, query, run)))
+        with _stopped_in_words(), run.engine.connect() as session, results as worked:
+            for item, result in worked:
                 _settle(stage, run, session, item, result, report)
                 run.progress(stage.name, report.done, total, time.monotonic() - start)
     report.seconds = time.monotonic() - start
     return report
+
+
+@contextlib.contextmanager
+def _stopped_in_words() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if (stop := stops_the_run(error)) is None or stop is error:
+            raise
+        raise stop from error
 
 
 def _claimed(stage: Stage[Item], query: WorkQuery, run: Run) -> Iterator[Item]:
@@ -162,10 +174,21 @@ def _claimed(stage: Stage[Item], query: WorkQuery, run: Run) -> Iterator[Item]:
         yield from items
 
 
-def _worked(stage: Stage[Item], run: Run, items: Iterator[Item]) -> Iterator[tuple[Item, Any]]:
+def _worked(stage: Stage[Item], run: Run, items: Iterator[Item]) -> Generator[tuple[Item, Any], None, None]:
     """Yields each item with its task's result, or with the exception that it ended in, as they come."""
-    window = 2 * run.pool.workers + 2
     flying: dict[Future[Any], tuple[Item, int]] = {}
+    try:
+        yield from _fly(stage, run, items, flying)
+    finally:
+        # A run that ends before its time takes its tasks along: the lease that covers them is about to end.
+        for future in flying:
+            future.cancel()
+
+
+def _fly(
+    stage: Stage[Item], run: Run, items: Iterator[Item], flying: dict[Future[Any], tuple[Item, int]]
+) -> Iterator[tuple[Item, Any]]:
+    window = 2 * run.pool.workers + 2
     exhausted = False
     while flying or not exhausted:
         while not exhausted and len(flying) < window:

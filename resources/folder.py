@@ -7,6 +7,7 @@ bytes (`media`).
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import hashlib
 import os
@@ -24,10 +25,12 @@ from media.kinds import Kind, kind_of_name
 
 # Names under which browsers, cameras, sync programs and editors keep what is not finished.
 IN_PROGRESS = re.compile(
-    r"(?:^\.|^~|~$|^Thumbs\.db$|\.(?:part|partial|crdownload|download|tmp|temp|filepart|icloud|swp|lock)$)", re.IGNORECASE
+    r"(?:^\.|^~|~$|^Thumbs\.db$|\.(?:part|partial|crdownload|download|tmp|temp|filepart|icloud|swp|lock)$)",
+    re.IGNORECASE,
 )
 # Folders of NAS systems and desktops that hold thumbnails, versions and deleted files, not photos.
 LEFT_ALONE = frozenset({"@eadir", "#recycle", "#snapshot", "lost+found", "$recycle.bin", "system volume information"})
+_NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _TAKEOUT = re.compile(r"^(?P<media>.+?)(?:\.supplemental-metadata|\.supp[a-z.-]*)?(?:\(\d+\))?\.json$", re.IGNORECASE)
 _EDITED = re.compile(r"^IMG_E(\d+)$", re.IGNORECASE)
 _EDITED_WORD = re.compile(r"[-_ (]+(?:edited|bearbeitet|modifié|editado)\)?$", re.IGNORECASE)
@@ -44,7 +47,7 @@ class Listing:
     Attributes:
         files: Columns `path` (relative, as the catalog stores it), `size` (bytes), `mtime_ns`, `ctime_ns`, `kind`.
         digest: The same for the same files; a tick compares it before it asks the catalog.
-        unreadable: Folders that could not be entered, with the reason.
+        unreadable: Folders that could not be entered and files that could not be looked at, with the reason.
     """
 
     files: pl.DataFrame
@@ -83,7 +86,7 @@ def _walk(root: str, relative: str, unreadable: list[tuple[str, str]]) -> Iterat
             with os.scandir(os.path.join(root, folder)) as scan:
                 entries = list(scan)
         except OSError as error:
-            unreadable.append((folder, error.strerror or str(error)))
+            unreadable.append((to_text(folder), error.strerror or str(error)))
             continue
         names = {entry.name for entry in entries}
         for entry in entries:
@@ -92,16 +95,16 @@ def _walk(root: str, relative: str, unreadable: list[tuple[str, str]]) -> Iterat
             path = f"{folder}/{entry.name}" if folder else entry.name
             if entry.is_dir(follow_symlinks=False):
                 folders.append(path)
-            elif (kind := _kind(entry.name, names)) is not None and (found := _stat(entry)) is not None:
-                yield to_text(path), found.st_size, found.st_mtime_ns, found.st_ctime_ns, kind.value
-
-
-def _stat(entry: os.DirEntry[str]) -> os.stat_result | None:
-    try:
-        found = entry.stat()
-    except FileNotFoundError:
-        return None  # gone since the folder was read, or a link that leads nowhere
-    return found if stat.S_ISREG(found.st_mode) else None
+            elif (kind := _kind(entry.name, names)) is not None:
+                try:
+                    found = entry.stat()
+                except OSError as error:
+                    # Gone since the folder was read, or a link that leads nowhere or to itself; else out of sight.
+                    if error.errno not in _NOTHING_THERE:
+                        unreadable.append((to_text(path), error.strerror or str(error)))
+                    continue
+                if stat.S_ISREG(found.st_mode):
+                    yield to_text(path), found.st_size, found.st_mtime_ns, found.st_ctime_ns, kind.value
 
 
 def _kind(name: str, siblings: set[str]) -> Kind | None:

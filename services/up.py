@@ -48,6 +48,15 @@ _KEY_LINE = re.compile(r" - (ERROR|CRITICAL) - |^\w*(Error|Exception): ")
 _LOCATIONS = """{ workspaceOrError { ... on PythonError { message } ... on Workspace { locationEntries {
   name locationOrLoadError { __typename ... on PythonError { message } } } } } }"""
 
+# The same database as the catalog: Dagster's tables are in schema public, the catalog's in mediapipe. The address comes
+# from the environment, because it may hold a password.
+_STORAGE = b"""
+storage:
+  postgres:
+    postgres_url:
+      env: MEDIAPIPE_DAGSTER_URL
+"""
+
 Say = Callable[[str], object]
 
 
@@ -95,7 +104,7 @@ def dagster_environment(home: Path, database_url: str) -> dict[str, str]:
 
 
 def prepare_dagster_home(home: Path) -> Path:
-    """Makes DAGSTER_HOME and copies the repository's `dagster.yaml` into it, if it differs.
+    """Makes DAGSTER_HOME with the repository's `dagster.yaml` and the storage in PostgreSQL, if it differs.
 
     Args:
         home: The home folder.
@@ -108,7 +117,7 @@ def prepare_dagster_home(home: Path) -> Path:
     source = Path(__file__).resolve().parents[1] / "dagster.yaml"
     if not source.is_file():
         raise Refused(f"{source.name} is missing beside the packages; install mediapipe-assets from its checkout.")
-    _write_if_changed(folder / "dagster.yaml", source.read_bytes())
+    _write_if_changed(folder / "dagster.yaml", source.read_bytes() + _STORAGE)
     return folder
 
 

@@ -251,7 +251,7 @@ def test_an_up_file_of_a_dead_process_counts_for_nothing(tmp_path: Path) -> None
 def test_the_dagster_home_gets_the_repositorys_own_settings_and_no_secret(tmp_path: Path) -> None:
     folder = prepare_dagster_home(tmp_path)
     assert folder == tmp_path.resolve() / "dagster"
-    assert (folder / "dagster.yaml").read_bytes() == (CHECKOUT / "dagster.yaml").read_bytes()
+    assert (folder / "dagster.yaml").read_bytes().startswith((CHECKOUT / "dagster.yaml").read_bytes())
     settings = yaml.safe_load((folder / "dagster.yaml").read_text())
     assert settings["storage"] == {"postgres": {"postgres_url": {"env": "MEDIAPIPE_DAGSTER_URL"}}}
     env = dagster_environment(tmp_path, "postgres://me:secret@nas/db")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
+import signal
 from collections.abc import Iterator
 from concurrent.futures import Future
 from datetime import date, datetime
@@ -29,13 +31,16 @@ _number = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of an empty server; whoever asks first starts it, whoever leaves last stops it."""
-    with EmbeddedPostgres(tmp_path_factory.getbasetemp() / "server") as url:
+    """The URL of an empty server; whoever asks first starts it."""
+    postgres = EmbeddedPostgres(tmp_path_factory.getbasetemp() / "server")
+    with postgres as url:
         admin = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
         with admin.connect() as connection:
             connection.execute(text("ALTER SYSTEM SET fsync = off"))  # nothing here has to survive a power cut
             connection.execute(text("SELECT pg_reload_conf()"))
         yield url
+        if (pid := postgres.pid()) is not None:
+            os.kill(pid, signal.SIGQUIT)  # at once: its files are thrown away
 
 
 @pytest.fixture(scope="session")

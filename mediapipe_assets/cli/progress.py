@@ -93,9 +93,15 @@ def one_pool(settings: Settings) -> Iterator[None]:
 class TerminalPipelineResource(PipelineResource):
     """The pipeline's resource in a process that has a person before it."""
 
-    def compute(self, settings: Settings) -> contextlib.AbstractContextManager[ComputePool]:
-        """Returns the pool of the command, which outlives the run."""
-        return contextlib.nullcontext(_pools[-1])
+    @contextlib.contextmanager
+    def compute(self, settings: Settings) -> Iterator[ComputePool]:
+        """Yields the pool of the command, which outlives a run that ends well."""
+        pool = _pools[-1]
+        try:
+            yield pool
+        except BaseException:
+            pool.close()  # no worker may write once the lease is given back
+            raise
 
     def run(self, run_id: str, scope: Scope, progress: Callback) -> Run:
         """Returns what a stage is given, with progress on the terminal beside the run's own log."""

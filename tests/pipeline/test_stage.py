@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, text
 from catalog import sources, work
 from catalog.work import WorkQuery
 from pipeline.failures import RunStopped, in_words
+from pipeline.layout import folders_of_day
 from pipeline.run import Run
 from pipeline.stage import Outcome, StageReport, work_off
 from resources.compute import Task
@@ -141,7 +142,7 @@ def test_a_disk_that_went_away_stops_the_run(engine: Engine, rows: list[int]) ->
 def test_what_a_run_that_stops_had_claimed_is_due_again_at_once(engine: Engine, rows: list[int]) -> None:
     from pipeline.run import leased
 
-    with pytest.raises(RunStopped), leased(engine, "stops") as lease_id:
+    with pytest.raises(RunStopped), leased(engine, "stops", {}, folders_of_day) as lease_id:
         work_off(Looking(breaking(rows[0], RunStopped("enough"))), a_run(engine, lease_id))
     assert work_rows(engine) == []
     run_stage(engine, Looking())
@@ -229,7 +230,7 @@ def test_a_database_that_goes_away_stops_the_run_in_words(engine: Engine, rows: 
 
     from pipeline.run import leased
 
-    with pytest.raises(RunStopped, match="database went away"), leased(engine, "run") as lease_id:
+    with pytest.raises(RunStopped, match="database went away"), leased(engine, "run", {}, folders_of_day) as lease_id:
         run = a_run(engine, lease_id)
         work_off(Looking(do), run)
 
