@@ -8,13 +8,15 @@ these cost is the question that the comparison answers.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+from benchmarks.processor import Usage, meter
 from benchmarks.session import warm
 from media.capture import read_capture_date
 from media.files import ORIGINAL_MODE, commit_part, copy_verified, hash_file, part_path
@@ -26,11 +28,11 @@ from resources.compute import ComputePool, Task, fitting_workers
 WORKER_MEMORY_MB = 1024  # as the default of compute.worker_memory_mb
 
 
-def run_bare(photos: Sequence[Path], folder: Path) -> float:
-    """Works through photos and returns the seconds that it took, the start of the workers left out."""
+def run_bare(photos: Sequence[Path], folder: Path) -> Usage:
+    """Works through photos and returns what it took, the start of the workers left out."""
     with ComputePool(fitting_workers(0, WORKER_MEMORY_MB), WORKER_MEMORY_MB) as pool:
         warm(pool)
-        start = time.perf_counter()
+        usage = meter(lambda: [psutil.Process()])
         flying: set[Future[Any]] = set()
         for number, photo in enumerate(photos):
             if len(flying) > 2 * pool.workers + 2:
@@ -38,7 +40,7 @@ def run_bare(photos: Sequence[Path], folder: Path) -> float:
                 _raise_failures(done)
             flying.add(pool.submit(Task(whole_way, (str(photo), str(folder), number)), 600.0))
         _raise_failures(flying)
-        return time.perf_counter() - start
+        return usage()
 
 
 def _raise_failures(done: set[Future[Any]]) -> None:

@@ -95,12 +95,20 @@ def _processes(pid: int, home: Path) -> Iterator[tuple[str, psutil.Process]]:
         yield "run", parent
         for child in parent.children(recursive=True):
             yield "workers", child
-    for postmaster in home.glob("database/**/postmaster.pid"):
-        with contextlib.suppress(OSError, ValueError, IndexError, psutil.Error):
-            server = psutil.Process(int(postmaster.read_text().split()[0]))
+    for server in servers(home):
+        with contextlib.suppress(psutil.Error):
             yield "PostgreSQL", server
             for child in server.children(recursive=True):
                 yield "PostgreSQL", child
+
+
+def servers(home: Path) -> list[psutil.Process]:
+    """Returns the embedded PostgreSQL of a home, when it runs."""
+    found = []
+    for postmaster in home.glob("database/**/postmaster.pid"):
+        with contextlib.suppress(OSError, ValueError, IndexError, psutil.Error):
+            found.append(psutil.Process(int(postmaster.read_text().split()[0])))
+    return found
 
 
 class Largest:

@@ -140,4 +140,3 @@ def make_tiny(folder: Path, count: int, *, first: int = 0, per_folder: int = 100
 @lru_cache(maxsize=256)
 def _exif_of_second(taken: datetime) -> bytes:
     return _exif(taken, 0)
-

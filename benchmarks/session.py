@@ -23,7 +23,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any, TypedDict
 
-from benchmarks.memory import Peak, sampled
+import psutil
+
+from benchmarks.memory import Peak, sampled, servers
+from benchmarks.processor import meter
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -41,13 +44,16 @@ class SessionResult(TypedDict):
     """What one run measured; times in seconds.
 
     `seconds` is the whole from the first look to the end of the last stage, `verified` the part of it until
-    everything was proven; `look` is discovery, `start` what was left out.
+    everything was proven; `look` is discovery, `start` what was left out. `processor` is the processor time of the run, its
+    workers and PostgreSQL, `others` the share of the machine that everything else took.
     """
 
     seconds: float
     verified: float
     look: float
     start: float
+    processor: float
+    others: float
     runs: int
     stages: list[StageTime]
     report: dict[str, Any]
@@ -55,17 +61,26 @@ class SessionResult(TypedDict):
 
 @dataclass
 class _Clock:
-    """A stopwatch that stands still while something is started."""
+    """A stopwatch, for time and for processor time, that stands still while something is started."""
 
     paused: float = 0.0
+    processor: float = 0.0
 
     @contextlib.contextmanager
     def stopped(self) -> Iterator[None]:
-        start = time.perf_counter()
+        usage = meter(_own_processes)
         try:
             yield
         finally:
-            self.paused += time.perf_counter() - start
+            taken = usage()
+            self.paused += taken.elapsed
+            self.processor += taken.own
+
+
+def _own_processes() -> list[psutil.Process]:
+    from resources.settings import home_folder
+
+    return [psutil.Process(), *servers(home_folder())]
 
 
 _clock = _Clock()
@@ -147,19 +162,22 @@ def _measure(source: Path, forced: Sequence[date] | None) -> SessionResult:
         session._definitions.resolve_job_def(CHAIN_JOB)
         setattr(command, "_Session", lambda *_: session)  # noqa: B010  # the one that is loaded already
         start = time.perf_counter() - began
-        clock = time.perf_counter()
+        usage = meter(_own_processes)
         wall = time.time()
         look = _timed_look(command)
         done = command._work(platform, wishes)
         if forced:
             done.run_ids.append(session.run(Scope(*forced)))
-        seconds = time.perf_counter() - clock - _clock.paused
+        taken = usage()
+        seconds = taken.elapsed - _clock.paused
         stages, verified = _stage_times(platform, session._instance, done.run_ids)
         return {
             "seconds": seconds,
             "verified": verified - wall - _clock.paused if verified else seconds,
             "look": look[0],
             "start": start + _clock.paused,
+            "processor": taken.own - _clock.processor,
+            "others": taken.others_share,
             "runs": len(done.run_ids),
             "stages": stages,
             "report": run_report(platform, done.run_ids, seconds),
@@ -240,7 +258,18 @@ def _stage_times(platform: Any, instance: Any, run_ids: Sequence[str]) -> tuple[
     return list(steps.values()), verified
 
 
-_COUNTED = ("stored", "duplicates", "rejected", "compared", "renditions", "kept_original", "staged", "uploaded", "verified", "sorted")
+_COUNTED = (
+    "stored",
+    "duplicates",
+    "rejected",
+    "compared",
+    "renditions",
+    "kept_original",
+    "staged",
+    "uploaded",
+    "verified",
+    "sorted",
+)
 
 
 if __name__ == "__main__":

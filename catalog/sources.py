@@ -122,6 +122,10 @@ def mark_gone(connection: Connection, ids: Iterable[int]) -> int:
     connection.execute(
         text("UPDATE source_files SET gone_at = now() WHERE id = ANY(:ids) AND gone_at IS NULL"), {"ids": wanted}
     )
+    connection.execute(
+        text("DELETE FROM work WHERE stage = :stage AND row_id = ANY(:ids) AND error IS NOT NULL"),
+        {"stage": ORIGINALS, "ids": wanted},
+    )
     result = connection.execute(
         text(
             "UPDATE source_files SET state = 'superseded', reason = 'it was gone before it was stored' "

@@ -28,13 +28,14 @@ def pending_schedule(every_minutes: int, gap_days: int) -> dg.ScheduleDefinition
     return pending
 
 
-def tier_schedule(hour: int, gap_days: int) -> dg.ScheduleDefinition:
-    """Returns the nightly schedule for photos whose age tier has changed."""
+def tier_schedule(hour: int, gap_days: int, timezone: str = "UTC") -> dg.ScheduleDefinition:
+    """Returns the nightly schedule for photos whose age tier has changed, at an hour of the person's time zone."""
 
     @dg.schedule(
         name="tier_schedule",
         job=chain_job,
         cron_schedule=f"0 {hour} * * *",
+        execution_timezone=timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Once a night: photos that have reached the next age tier get their next rendition.",
         required_resource_keys={"platform"},
@@ -58,7 +59,10 @@ def _ask(
 
 
 def _every(minutes: int) -> str:
-    if minutes % 60 == 0 and minutes <= 24 * 60:
-        hours = minutes // 60
-        return "0 * * * *" if hours == 1 else f"0 */{hours} * * *" if hours < 24 else "0 0 * * *"
-    return f"*/{min(minutes, 59)} * * * *"
+    """Returns what comes nearest in cron's words, which know no 90 minutes."""
+    hours, days = round(minutes / 60), round(minutes / 1440)
+    if minutes < 60:
+        return f"*/{minutes} * * * *"
+    if hours < 24:
+        return f"0 */{hours} * * *" if hours > 1 else "0 * * * *"
+    return f"0 0 */{days} * *" if days > 1 else "0 0 * * *"

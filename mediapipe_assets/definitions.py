@@ -43,7 +43,7 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
         jobs=[chain_job],
         schedules=[
             pending_schedule(settings.runs.pending_minutes, gap),
-            tier_schedule(settings.runs.tier_hour, gap),
+            tier_schedule(settings.runs.tier_hour, gap, settings.timezone),
         ],
         sensors=[folder_sensor(settings.runs.sensor_seconds, gap)],
         resources={

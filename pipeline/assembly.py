@@ -239,7 +239,8 @@ class Platform:
         for name in self.destinations:
             if name not in known:
                 deliveries.enqueue_everything(connection, name)
-        config.set_config(connection, "destinations", sorted(set(known) | set(self.destinations)))
+        # One that was switched off is told everything again when it comes back: what came meanwhile, it was not told.
+        config.set_config(connection, "destinations", sorted(self.destinations))
 
 
 def stage_names(destinations: Sequence[str]) -> list[str]:

@@ -28,6 +28,7 @@ READERS = 8  # header reads wait for the disk or the mount, not for the processo
 CLOCK_SKEW_SECONDS = 60
 _LEAD_ORDER = {Kind.PHOTO: 0, Kind.RAW: 1, Kind.VIDEO: 2, Kind.SIDECAR: 3}
 _WRITTEN_BY_A_CAMERA = ("exif_offset", "exif", "quicktime", "quicktime_utc")
+_NO_DATE = ("file_time", "first_seen")
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,9 +243,15 @@ def _record(engine: Engine, spec: FolderSpec, rules: DateRules, groups: list[lis
 
 
 def _dates(spec: FolderSpec, rules: DateRules, group: list[_Found]) -> list[CaptureDate]:
-    """Reads each member's own date."""
+    """Reads each member's own date; one that has none takes what a camera wrote into the file beside it.
+
+    A Live Photo's still that was exported without its EXIF would otherwise be dated by its file time, years from its
+    other half.
+    """
     sidecars = [spec.path / from_text(row.path) for row in group if row.kind is Kind.SIDECAR]
-    return [_date(spec, rules, row, sidecars) for row in group]
+    dates = [_date(spec, rules, row, sidecars) for row in group]
+    lent = next((date for date in dates if date.provenance in _WRITTEN_BY_A_CAMERA), None)
+    return dates if lent is None else [lent if date.provenance in _NO_DATE else date for date in dates]
 
 
 def _date(spec: FolderSpec, rules: DateRules, row: _Found, sidecars: Sequence[Path]) -> CaptureDate:

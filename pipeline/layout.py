@@ -54,9 +54,17 @@ def _cut(raw: bytes, room: int) -> bytes:
     return cut
 
 
-def original_path(day: date, source_name: str, sha256: str) -> str:
-    """Returns where an original stands below its root; the same content on the same day stands there again."""
-    return f"{day_folder(day)}/{named_with(source_name, f'-{sha256[:HASH_CHARS]}')}"
+def original_path(day: date, source_name: str, sha256: str, *, whole_hash: bool = False) -> str:
+    """Returns where an original stands below its root; the same content on the same day stands there again.
+
+    Args:
+        day: Its partition.
+        source_name: The name that it has in its source.
+        sha256: Its content hash.
+        whole_hash: Put all of the hash into the name, where the beginning is taken by other bytes.
+    """
+    mark = sha256 if whole_hash else sha256[:HASH_CHARS]
+    return f"{day_folder(day)}/{named_with(source_name, f'-{mark}')}"
 
 
 def rendition_path(stored_path: str, fingerprint: str, extension: str, day: date) -> str:

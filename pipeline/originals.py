@@ -19,7 +19,7 @@ from catalog.logs import log_event
 from catalog.paths import from_text, to_text
 from catalog.sources import SourceFile
 from catalog.work import WorkQuery
-from media.files import ORIGINAL_MODE, SourceChanged, commit_part, make_folder, part_path
+from media.files import ORIGINAL_MODE, SourceChanged, commit_part, hash_file, make_folder, part_path
 from media.ingest import ingest
 from pipeline import layout
 from pipeline.failures import WorkerDied, is_task_timeout
@@ -167,9 +167,10 @@ class OriginalsStage:
         else:
             root, name = layout.ORIGINALS, os.path.basename(from_text(file.source_id))
             path = layout.original_path(file.partition_date, name, result["sha256"])
-            final = self._roots[root] / path
+            if _is_taken(self._roots[root] / path, result["sha256"]):
+                path = layout.original_path(file.partition_date, name, result["sha256"], whole_hash=True)
             os.chmod(item.part, ORIGINAL_MODE)
-            commit_part(item.part, final)
+            commit_part(item.part, self._roots[root] / path)
             stored = to_text(path)
         damage = item.broken or result.get("damage")
         kept = media.add_content(connection, self._row(item, result, root, stored, damage))
@@ -228,3 +229,8 @@ class OriginalsStage:
             media_file_id=kept,
             detail=detail,
         )
+
+
+def _is_taken(final: Path, sha256: str) -> bool:
+    """Returns whether other bytes stand at a path: an original is never written over, whatever its name says."""
+    return final.exists() and hash_file(str(final))["sha256"] != sha256

@@ -56,7 +56,7 @@ class ArchiveFolder:
             OSError: Reading or writing failed; nothing is left behind.
         """
         target = self.path / intent.remote_path
-        if target.exists():
+        if os.path.lexists(target):
             self._refuse_foreign(target, intent)
             return Acknowledgement(recovered=True)
         copy_verified(intent.source, str(target), intent.sha256, intent.tag)
@@ -75,6 +75,6 @@ class ArchiveFolder:
         return Evidence("verified", facts)
 
     def _refuse_foreign(self, target: Path, intent: Intent) -> None:
-        same = target.stat().st_size == intent.size and hash_file(str(target))["sha256"] == intent.sha256
-        if not same:
+        same = target.is_file() and target.stat().st_size == intent.size
+        if not same or hash_file(str(target))["sha256"] != intent.sha256:
             raise ForeignFile(f"another file stands at {target}; it is not overwritten. Move it away and run again")
