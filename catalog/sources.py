@@ -7,7 +7,7 @@ deciding what is new (`pipeline.discovery`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from sqlalchemy import Connection, text
@@ -50,6 +50,11 @@ to_store = WorkQuery(
     where="s.state IN ('pending', 'failed')",
     date="s.partition_date",
 )
+
+
+def to_store_from(names: Sequence[str]) -> WorkQuery:
+    """Returns the observations that wait, of some sources: those that are switched on and there."""
+    return replace(to_store, where=f"{to_store.where} AND s.source = ANY(:sources)", params={"sources": list(names)})
 
 
 def register_source(connection: Connection, name: str, kind: str, location: str) -> SourceState:

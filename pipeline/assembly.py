@@ -34,6 +34,7 @@ from pipeline.roots import check_roots, ensure_roots
 from pipeline.run import clean_up_after_dead_runs
 from pipeline.stage import Stage
 from resources.archive import ArchiveFolder
+from resources.folder import is_there
 from resources.settings import Settings
 
 STEPS = ("staged", "uploaded", "verified")
@@ -174,7 +175,8 @@ class Platform:
         Args:
             aged: Also what has only grown older since it was decided.
         """
-        found = [sources.to_store, to_deduplicate]
+        present = [name for name, spec in self.sources.items() if is_there(spec.path)]
+        found = [sources.to_store_from(present), to_deduplicate]
         if self.tiers:
             found.append(renditions.to_compress(tier_dates(self.tiers, self.today), aged=aged))
         for name, destination in self.destinations.items():

@@ -25,7 +25,7 @@ from media.renditions import make_rendition
 from media.tiers import Tier, tier_for
 from pipeline import layout
 from pipeline.run import Run
-from pipeline.stage import Outcome
+from pipeline.stage import Outcome, Stage
 from resources.compute import Task
 
 _NEVER = {
@@ -50,7 +50,7 @@ def tier_dates(tiers: Sequence[Tier], today: date) -> list[TierDates]:
     return dates
 
 
-class CompressionStage:
+class CompressionStage(Stage[MediaFile]):
     """Decides for every content under today's tiers, and makes the renditions."""
 
     name = renditions.COMPRESSED
@@ -109,10 +109,6 @@ class CompressionStage:
         """Returns the seconds that encoding may take."""
         return self._seconds
 
-    def again(self, item: MediaFile, run: Run, result: Any, tries: int) -> Task | None:
-        """Takes the first result."""
-        return None
-
     def record(self, connection: Connection, item: MediaFile, result: Any, run: Run) -> Outcome:
         """Gives a rendition its final path, or writes why the original is kept."""
         reason = self._never(item)
@@ -123,9 +119,7 @@ class CompressionStage:
     def failed(self, connection: Connection, item: MediaFile, reason: str, run: Run) -> None:
         """Removes what was begun; the original is delivered all the same."""
         self._part(item, run).unlink(missing_ok=True)
-        log_event(
-            connection, run_id=run.run_id, stage=self.name, event="failed", media_file_id=item.id, detail=reason
-        )
+        log_event(connection, run_id=run.run_id, stage=self.name, event="failed", media_file_id=item.id, detail=reason)
 
     def _made(self, connection: Connection, item: MediaFile, result: Mapping[str, Any], run: Run) -> Outcome:
         tier = self._tier(item, run)
@@ -143,9 +137,7 @@ class CompressionStage:
 
     def _kept(self, connection: Connection, item: MediaFile, reason: str, run: Run) -> Outcome:
         nothing = dict.fromkeys(("path", "sha256", "size", "width", "height", "format"))
-        self._decide(
-            connection, item, run, {**nothing, "outcome": "kept_original", "detail": reason, "seconds": 0.0}
-        )
+        self._decide(connection, item, run, {**nothing, "outcome": "kept_original", "detail": reason, "seconds": 0.0})
         return Outcome("kept_original", {"bytes_before": float(item.size), "bytes_after": float(item.size)})
 
     def _decide(self, connection: Connection, item: MediaFile, run: Run, values: Mapping[str, object]) -> None:

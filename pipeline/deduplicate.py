@@ -25,11 +25,10 @@ from media.perceptual import luma_correlation
 from pipeline import layout
 from pipeline.bundling import form_bundles
 from pipeline.run import Run
-from pipeline.stage import Outcome
-from resources.compute import Task
+from pipeline.stage import Outcome, Stage
 
 
-class DeduplicationStage:
+class DeduplicationStage(Stage[MediaFile]):
     """Forms bundles and proposes near duplicates."""
 
     name = media.DEDUPLICATED
@@ -75,18 +74,6 @@ class DeduplicationStage:
         """Returns the original's path."""
         return item.stored_path
 
-    def task(self, item: MediaFile, run: Run) -> Task | None:
-        """Needs no file work: the hashes are in the catalog."""
-        return None
-
-    def timeout(self, item: MediaFile) -> float:
-        """Has no task to time."""
-        return 0.0
-
-    def again(self, item: MediaFile, run: Run, result: Any, tries: int) -> Task | None:
-        """Has no task to repeat."""
-        return None
-
     def record(self, connection: Connection, item: MediaFile, result: Any, run: Run) -> Outcome:
         """Bundles the content and writes what looks like it."""
         bundles.lock_bundling(connection)
@@ -100,9 +87,7 @@ class DeduplicationStage:
 
     def failed(self, connection: Connection, item: MediaFile, reason: str, run: Run) -> None:
         """Adds a line to the file's history."""
-        log_event(
-            connection, run_id=run.run_id, stage=self.name, event="failed", media_file_id=item.id, detail=reason
-        )
+        log_event(connection, run_id=run.run_id, stage=self.name, event="failed", media_file_id=item.id, detail=reason)
 
     def _propose(self, connection: Connection, item: MediaFile) -> int:
         phash = media.phash_of(connection, item.id)

@@ -22,14 +22,14 @@ from media.files import ContentMismatch
 from pipeline import layout
 from pipeline.destination import Destination
 from pipeline.run import Run
-from pipeline.stage import Outcome
+from pipeline.stage import Outcome, Stage
 from resources.compute import Task
 from resources.delivery import Evidence, Intent
 
 SLOWEST_WRITE = 2_000_000  # bytes a second, to a mount over wireless
 
 
-class StagedStage:
+class StagedStage(Stage[Member]):
     """Writes the intents: which bytes go to a destination, under which unchanging name."""
 
     def __init__(self, destination: Destination, *, compressing: bool) -> None:
@@ -62,14 +62,6 @@ class StagedStage:
 
     def task(self, item: Member, run: Run) -> Task | None:
         """Moves no bytes: a destination that reads our own folders needs no second copy on the way."""
-        return None
-
-    def timeout(self, item: Member) -> float:
-        """Has no task to time."""
-        return 0.0
-
-    def again(self, item: Member, run: Run, result: Any, tries: int) -> Task | None:
-        """Has no task to repeat."""
         return None
 
     def record(self, connection: Connection, item: Member, result: Any, run: Run) -> Outcome:
@@ -134,7 +126,7 @@ class StagedStage:
         )
 
 
-class _DeliveryStage:
+class _DeliveryStage(Stage[Delivery]):
     """What uploading and verifying share: they work on deliveries, from our own files."""
 
     def __init__(
@@ -166,10 +158,6 @@ class _DeliveryStage:
     def timeout(self, item: Delivery) -> float:
         """Returns the seconds that the bytes may take on a slow mount."""
         return 120.0 + item.size / SLOWEST_WRITE
-
-    def again(self, item: Delivery, run: Run, result: Any, tries: int) -> Task | None:
-        """Takes the first result; a failure is tried again by a later run."""
-        return None
 
     def failed(self, connection: Connection, item: Delivery, reason: str, run: Run) -> None:
         """Adds a line to the file's history; the delivery keeps its state."""

@@ -21,11 +21,10 @@ from media.files import make_folder, part_path
 from media.links import link_or_clone
 from pipeline import layout
 from pipeline.run import Run
-from pipeline.stage import Outcome
-from resources.compute import Task
+from pipeline.stage import Outcome, Stage
 
 
-class LibraryStage:
+class LibraryStage(Stage[LibraryItem]):
     """Shows every member of a bundle that has a verified copy."""
 
     name = bundles.LIBRARY
@@ -60,23 +59,13 @@ class LibraryStage:
         """Returns its name."""
         return item.file_name
 
-    def task(self, item: LibraryItem, run: Run) -> Task | None:
-        """Needs no worker: a link is made in no time."""
-        return None
-
-    def timeout(self, item: LibraryItem) -> float:
-        """Has no task to time."""
-        return 0.0
-
-    def again(self, item: LibraryItem, run: Run, result: Any, tries: int) -> Task | None:
-        """Has no task to repeat."""
-        return None
-
     def record(self, connection: Connection, item: LibraryItem, result: Any, run: Run) -> Outcome:
         """Links the original into the tree."""
         path = self._path(item, from_text(item.file_name))
         if bundles.library_path_is_taken(connection, to_text(path)):
-            path = self._path(item, layout.named_with(from_text(item.file_name), f"-{item.sha256[: layout.HASH_CHARS]}"))
+            path = self._path(
+                item, layout.named_with(from_text(item.file_name), f"-{item.sha256[: layout.HASH_CHARS]}")
+            )
         target = self._originals[item.stored_root] / from_text(item.stored_path)
         final = self._root / path
         make_folder(final.parent)
@@ -95,7 +84,12 @@ class LibraryStage:
     def failed(self, connection: Connection, item: LibraryItem, reason: str, run: Run) -> None:
         """Adds a line to the file's history."""
         log_event(
-            connection, run_id=run.run_id, stage=self.name, event="failed", media_file_id=item.media_file_id, detail=reason
+            connection,
+            run_id=run.run_id,
+            stage=self.name,
+            event="failed",
+            media_file_id=item.media_file_id,
+            detail=reason,
         )
 
     def _path(self, item: LibraryItem, name: str) -> str:

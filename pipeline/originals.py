@@ -24,8 +24,9 @@ from media.ingest import ingest
 from pipeline import layout
 from pipeline.failures import WorkerDied, is_task_timeout
 from pipeline.run import Run
-from pipeline.stage import Outcome
+from pipeline.stage import Outcome, Stage
 from resources.compute import Task
+from resources.folder import is_there
 
 CHANGED_TRIES = 3
 SLOWEST_READ = 5_000_000  # bytes a second, from a tired NAS over wireless
@@ -50,7 +51,7 @@ class Item:
     broken: str | None = None
 
 
-class OriginalsStage:
+class OriginalsStage(Stage[Item]):
     """Stores what was observed: one read computes every hash while it copies."""
 
     name = sources.ORIGINALS
@@ -68,16 +69,8 @@ class OriginalsStage:
         self._seconds = seconds
 
     def query(self, run: Run) -> WorkQuery:
-        """Returns the observations that wait, of the sources that this run may read."""
-        due = sources.to_store
-        return WorkQuery(
-            due.stage,
-            due.table,
-            due.alias,
-            f"{due.where} AND s.source = ANY(:sources)",
-            due.date,
-            {"sources": list(self._sources)},
-        )
+        """Returns the observations that wait, of the sources that are there: an unmounted disk fails no file."""
+        return sources.to_store_from([name for name, root in self._sources.items() if is_there(root.path)])
 
     def load(self, connection: Connection, ids: Sequence[int], run: Run) -> Sequence[Item]:
         """Reads the observations and the contents that have their sizes."""

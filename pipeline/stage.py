@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as TaskTimeout
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pebble import ProcessExpired
 from sqlalchemy import Connection
@@ -47,46 +48,50 @@ class Outcome:
     note: str | None = None
 
 
-class Stage(Protocol[Item]):
-    """What a stage adds to the loop."""
+class Stage(ABC, Generic[Item]):
+    """What a stage adds to the loop: its query, its pure task, its record.
+
+    Attributes:
+        name: The stage's name, under which it claims and reports.
+    """
 
     name: str
 
+    @abstractmethod
     def query(self, run: Run) -> WorkQuery:
         """Returns what is due for this stage."""
-        ...
 
+    @abstractmethod
     def load(self, connection: Connection, ids: Sequence[int], run: Run) -> Sequence[Item]:
-        """Reads the claimed rows; a row that needs nothing any more may be left out."""
-        ...
+        """Reads the claimed rows."""
 
+    @abstractmethod
     def row_id(self, item: Item) -> int:
         """Returns the id of the claimed row."""
-        ...
 
+    @abstractmethod
     def label(self, item: Item) -> str:
         """Returns what a person knows the file as."""
-        ...
 
     def task(self, item: Item, run: Run) -> Task | None:
-        """Returns the pure work on files, None where recording is all there is."""
-        ...
+        """Returns the pure work on files; None, as here, where recording is all there is."""
+        return None
 
     def timeout(self, item: Item) -> float:
         """Returns the seconds that the task may take."""
-        ...
+        return 0.0
 
     def again(self, item: Item, run: Run, result: Any, tries: int) -> Task | None:
-        """Returns another task for a result or an error that is not the last word, else None."""
-        ...
+        """Returns another task for a result or an error that is not the last word; none, as here, takes the first."""
+        return None
 
+    @abstractmethod
     def record(self, connection: Connection, item: Item, result: Any, run: Run) -> Outcome:
         """Writes the result, in the transaction that ends the claim."""
-        ...
 
+    @abstractmethod
     def failed(self, connection: Connection, item: Item, reason: str, run: Run) -> None:
         """Writes what a failure means for the stage's own rows."""
-        ...
 
 
 @dataclass(slots=True)
@@ -228,9 +233,7 @@ def _result_of(future: Future[Any]) -> Any:
         return error
 
 
-def _settle(
-    stage: Stage[Item], run: Run, session: Connection, item: Item, result: Any, report: StageReport
-) -> None:
+def _settle(stage: Stage[Item], run: Run, session: Connection, item: Item, result: Any, report: StageReport) -> None:
     label = stage.label(item)
     try:
         if isinstance(result, BaseException):

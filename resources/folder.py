@@ -173,6 +173,15 @@ def is_edit(path: str) -> bool:
     return bool(_EDITED.match(stem) or _EDITED_WORD.search(stem))
 
 
+def is_there(root: Path) -> bool:
+    """Returns whether a source's folder holds anything: a mount point without its mount is an empty folder."""
+    try:
+        with os.scandir(root) as entries:
+            return next(entries, None) is not None
+    except OSError:
+        return False
+
+
 def list_names(root: Path) -> list[str]:
     """Returns the names in a source's folder.
 

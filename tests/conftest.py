@@ -11,6 +11,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,18 @@ from pipeline.assembly import Platform
 CHECKOUT = Path(__file__).parents[1]
 PROGRAM = Path(sys.executable).with_name("mediapipe-assets")
 SECONDS = 280
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Gives each session a temporary folder of its own.
+
+    The database server of root runs as another account and needs a way through; pytest's common folder is closed
+    again by every session that starts beside this one.
+    """
+    if config.option.basetemp is None:
+        folder = Path(tempfile.mkdtemp(prefix="mediapipe-tests-"))
+        config.option.basetemp = str(folder / "t")
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 @pytest.fixture(scope="session")

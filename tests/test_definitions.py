@@ -171,11 +171,11 @@ def test_an_override_takes_the_place_of_a_resource(settings: Settings) -> None:
             yield
 
     defs = build_defs(settings, {"platform": Elsewhere()})
-    sensor = defs.get_sensor_def("folder_sensor")
-    context = dg.build_sensor_context(
-        instance=dg.DagsterInstance.ephemeral(), definitions=defs, sensor_name="folder_sensor"
-    )
-    with context, pytest.raises(Exception, match="the fake was asked"):
+    repository = defs.get_repository_def()
+    sensor = repository.get_sensor_def("folder_sensor")
+    resources = repository.get_top_level_resources()  # what a tick of the daemon takes them from
+    context = dg.build_sensor_context(dg.DagsterInstance.ephemeral(), definitions=defs, resources=resources)
+    with context, pytest.raises(RuntimeError, match="the fake was asked"):
         sensor.evaluate_tick(context)
 
 

@@ -39,7 +39,7 @@ class Home:
         self.platform = Platform(self.settings, engine, lambda: datetime.now(UTC) + self.ahead)
         self.instance = dg.DagsterInstance.ephemeral()
         self.cursor: str | None = None
-        self.defs = build_defs(self.settings, {"platform": dg.ResourceDefinition.hardcoded_resource(self)})
+        self.defs = build_defs(self.settings)
         self.platform.prepare()
 
     @contextlib.contextmanager
@@ -49,7 +49,11 @@ class Home:
     def tick(self) -> Any:
         """One tick of the folder sensor, with the cursor of the last one."""
         with dg.build_sensor_context(
-            self.instance, cursor=self.cursor, definitions=self.defs, sensor_name="folder_sensor"
+            self.instance,
+            cursor=self.cursor,
+            definitions=self.defs,
+            sensor_name="folder_sensor",
+            resources={"platform": self},
         ) as context:
             found = self.defs.get_sensor_def("folder_sensor").evaluate_tick(context)
         self.cursor = found.cursor
@@ -95,7 +99,7 @@ def test_what_is_new_is_asked_for_in_merged_ranges(home: Home) -> None:
 def test_a_run_that_is_under_way_is_not_asked_for_twice(home: Home) -> None:
     photo(home.photos / "a.jpg")
     (asked,) = ranges(home.tick())
-    for status in (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTED):
+    for status in (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED):
         run_id = home.start_run(*asked, status=status)
         tick = home.tick()
         assert (ranges(tick), tick.skip_message) == ([], "A run for these days is under way.")
@@ -157,7 +161,9 @@ def test_the_cursor_is_small_and_readable(home: Home) -> None:
     assert len(home.cursor) < 200
 
 
-def test_a_schedule_takes_up_what_is_left_and_says_when_nothing_is(home: Home) -> None:
+def test_a_schedule_takes_up_what_is_left_and_says_when_nothing_is(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "dagster").mkdir()
+    home.instance = dg.DagsterInstance.local_temp(str(tmp_path / "dagster"))  # a schedule's context wants one on disk
     assert home.scheduled("pending_schedule").skip_message == "Nothing is due."
     photo(home.photos / "a.jpg", datetime(2024, 5, 17))
     home.tick()
