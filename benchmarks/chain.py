@@ -78,12 +78,13 @@ class Pair:
         return self.bare.quiet and self.chain["others"] <= QUIET
 
     def __str__(self) -> str:
+        chain = self.chain
         return (
-            f"bare script {self.bare.elapsed:.1f} s, chain {self.chain['verified']:.1f} s to the last proof "
-            f"({100 * self.ratio:.0f} %), {self.chain['seconds']:.1f} s with the sorted library; processor time "
-            f"{self.bare.own:.1f} and {self.chain['processor']:.1f} s ({100 * self.processor_ratio:.0f} %); others took "
-            f"{100 * self.bare.others_share:.0f} and {100 * self.chain['others']:.0f} % of the machine; left out as the "
-            f"chain's start {self.chain['start']:.1f} s"
+            f"bare script {self.bare.elapsed:.1f} s, chain {chain['verified']:.1f} s to the last proof "
+            f"({100 * self.ratio:.0f} %), {chain['seconds']:.1f} s with the sorted library; processor time "
+            f"{self.bare.own:.1f} and {chain['processor']:.1f} s ({100 * self.processor_ratio:.0f} %); "
+            f"others took {100 * self.bare.others_share:.0f} and {100 * chain['others']:.0f} % of the machine; "
+            f"left out as the chain's start {chain['start']:.1f} s"
         )
 
 

@@ -103,15 +103,14 @@ def _picture(number: int, size: tuple[int, int]) -> Pixels:
 def _base(which: int, width: int, height: int) -> Pixels:
     """Returns a picture with detail at every scale, as foliage and walls have, and a sensor's grain."""
     chance = np.random.default_rng(1_000_003 + which)
-    sum_of_scales = np.zeros((height, width, 3), dtype=np.float32)
+    grey = _GRAIN * 2 * chance.standard_normal((height, width), dtype=np.float32)
     for cells, weight in ((12, 70.0), (48, 36.0), (190, 22.0), (760, 13.0), (1900, 7.0)):
         if cells >= width:
             break
         coarse = chance.random((max(2, cells * height // width), cells), dtype=np.float32)
-        fine = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
-        sum_of_scales += weight * np.asarray(fine)[:, :, None] * np.array([1.0, 0.95, 0.85], dtype=np.float32)
-    sum_of_scales += 2 * _GRAIN * chance.standard_normal((height, width, 1), dtype=np.float32)
-    return np.clip(sum_of_scales, 0, 255).astype(np.uint8)
+        grey += weight * np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+    tones = [np.clip(grey * tone, 0, 255).astype(np.uint8) for tone in (1.0, 0.95, 0.85)]
+    return np.stack(tones, axis=2)
 
 
 def make_tiny(folder: Path, count: int, *, first: int = 0, per_folder: int = 1000, per_day: int = 50) -> None:

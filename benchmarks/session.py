@@ -44,8 +44,8 @@ class SessionResult(TypedDict):
     """What one run measured; times in seconds.
 
     `seconds` is the whole from the first look to the end of the last stage, `verified` the part of it until
-    everything was proven; `look` is discovery, `start` what was left out. `processor` is the processor time of the run, its
-    workers and PostgreSQL, `others` the share of the machine that everything else took.
+    everything was proven; `look` is discovery, `start` what was left out. `processor` is the processor time of
+    the run, its workers and PostgreSQL, `others` the share of the machine that everything else took.
     """
 
     seconds: float
@@ -225,8 +225,6 @@ def warm(pool: Any) -> None:
 
 def import_engines() -> int:
     """Imports the engines in a worker, and stays long enough that the next task goes to another one."""
-    import media.ingest
-    import media.renditions
     import resources.archive  # noqa: F401
 
     time.sleep(0.1)

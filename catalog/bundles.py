@@ -203,7 +203,8 @@ def move_single(connection: Connection, bundle: Bundle, media_file_id: int, role
         return False
     connection.execute(
         text(
-            "UPDATE bundle_members o SET bundle_id = :bundle, role = CASE WHEN o.role = 'lead' THEN :role ELSE o.role END "
+            "UPDATE bundle_members o SET bundle_id = :bundle, "
+            "role = CASE WHEN o.role = 'lead' THEN :role ELSE o.role END "
             "WHERE o.bundle_id = :alone AND NOT EXISTS "
             "(SELECT 1 FROM bundle_members x WHERE x.bundle_id = :bundle AND x.media_file_id = o.media_file_id)"
         ),

@@ -99,9 +99,7 @@ class StoredOriginal:
 def stored_originals(connection: Connection, scope: Scope) -> list[StoredOriginal]:
     """Returns the originals of some days."""
     rows = connection.execute(
-        text(
-            "SELECT stored_root, stored_path, size FROM media_files WHERE partition_date BETWEEN :first AND :last"
-        ),
+        text("SELECT stored_root, stored_path, size FROM media_files WHERE partition_date BETWEEN :first AND :last"),
         _days(scope),
     )
     return [StoredOriginal(*row) for row in rows]

@@ -90,7 +90,9 @@ def days_of(connection: Connection, lease_id: int) -> list[date]:
 def ended_runs(connection: Connection, run_ids: list[str]) -> set[str]:
     """Returns those of some runs that had a lease and have none any more."""
     rows = connection.execute(
-        text("SELECT run_id FROM leases WHERE run_id = ANY(:ids) GROUP BY run_id HAVING bool_and(ended_at IS NOT NULL)"),
+        text(
+            "SELECT run_id FROM leases WHERE run_id = ANY(:ids) GROUP BY run_id HAVING bool_and(ended_at IS NOT NULL)"
+        ),
         {"ids": run_ids},
     )
     return {row.run_id for row in rows}

@@ -52,7 +52,8 @@ def run_metrics(connection: Connection, run_ids: Sequence[str]) -> dict[str, dic
     """Returns the sums of some runs' figures, by stage and name."""
     rows = connection.execute(
         text(
-            "SELECT stage, name, sum(value) AS value FROM pipeline_metrics WHERE run_id = ANY(:ids) GROUP BY stage, name"
+            "SELECT stage, name, sum(value) AS value FROM pipeline_metrics "
+            "WHERE run_id = ANY(:ids) GROUP BY stage, name"
         ),
         {"ids": list(run_ids)},
     )

@@ -166,6 +166,17 @@ def add_duplicate(
     return result.rowcount == 1
 
 
+def left_in_place_at(connection: Connection, media_file_id: int, root: str, path: str) -> None:
+    """Follows an original that is left in its source to its new name; one that we keep stays where it is."""
+    connection.execute(
+        text(
+            "UPDATE media_files SET stored_root = :root, stored_path = :path "
+            "WHERE id = :id AND stored_root LIKE 'source:%'"
+        ),
+        {"id": media_file_id, "root": root, "path": path},
+    )
+
+
 def acknowledge(connection: Connection, media_file_id: int) -> bool:
     """Records that a person has seen that a file is damaged; returns whether it was news."""
     result = connection.execute(

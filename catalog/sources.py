@@ -148,7 +148,8 @@ def group_dates(connection: Connection, source: str, groups: Sequence[tuple[str,
             "SELECT DISTINCT ON (s.folder, s.stem_key) s.folder, s.stem_key, s.partition_date FROM source_files s "
             "JOIN unnest(CAST(:folders AS text[]), CAST(:stems AS text[])) AS g (folder, stem_key) "
             "ON s.folder = g.folder AND s.stem_key = g.stem_key WHERE s.source = :source AND s.state <> 'superseded' "
-            "ORDER BY s.folder, s.stem_key, (s.kind = 'photo') DESC, (s.kind = 'raw') DESC, (s.kind = 'video') DESC, s.id"
+            "ORDER BY s.folder, s.stem_key, "
+            "(s.kind = 'photo') DESC, (s.kind = 'raw') DESC, (s.kind = 'video') DESC, s.id"
         ),
         {
             "source": source,
@@ -231,7 +232,8 @@ def unresolved_bytes(connection: Connection) -> tuple[int, int]:
     """Returns how many observed files wait to be stored, and their size in bytes."""
     row = connection.execute(
         text(
-            "SELECT count(*) AS n, coalesce(sum(size), 0) AS bytes FROM source_files WHERE state IN ('pending', 'failed')"
+            "SELECT count(*) AS n, coalesce(sum(size), 0) AS bytes FROM source_files "
+            "WHERE state IN ('pending', 'failed')"
         )
     ).one()
     return int(row.n), int(row.bytes)

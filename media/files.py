@@ -20,6 +20,8 @@ PART_SUFFIX = ".part"
 CHUNK = 1 << 20
 ORIGINAL_MODE = 0o444
 _FICLONE = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
+_AT_FDCWD = -100  # linux/fcntl.h
+_RENAME_NOREPLACE = 1  # linux/fs.h
 # https://github.com/apple-open-source: the two salts that CloudKit puts before a file's bytes.
 _APPLE_SALT = b"com.apple.XattrObjectSalt\0com.apple.DataObjectSalt\0"
 
@@ -108,6 +110,41 @@ def commit_part(part: Path, final: Path) -> None:
     """
     os.replace(part, final)
     fsync_folder(final.parent)
+
+
+def rename_to_new(source: Path, target: Path) -> None:
+    """Gives a file another name, durably, and never takes the place of what stands there.
+
+    Args:
+        source: The file.
+        target: Its new path on the same file system; its folder exists.
+
+    Raises:
+        FileExistsError: Something stands at `target`; nothing was changed.
+        OSError: Among others EXDEV, when the two are on different file systems; nothing was changed.
+    """
+    if not _rename_exclusively(source, target):
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+        os.rename(source, target)
+    fsync_folder(target.parent)
+    fsync_folder(source.parent)
+
+
+def _rename_exclusively(source: Path, target: Path) -> bool:
+    """Renames where the kernel can refuse an existing target; returns False where it cannot."""
+    import ctypes
+
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:
+        return False  # a C library without it
+    if rename(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
+        return False  # a file system without it
+    raise OSError(code, os.strerror(code), str(source), None, str(target))
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from pipeline.layout import folders_of_day
 from pipeline.run import Run, leased
 from resources.compute import ComputePool, fitting_workers
 from resources.database import database
-from resources.postgres import dump, is_embedded
+from resources.postgres_access import dump, is_embedded
 from resources.settings import Settings, load_settings
 
 if TYPE_CHECKING:

@@ -68,7 +68,7 @@ class StagedStage(Stage[Member]):
         """Writes an intent for each role that the destination takes and does not have."""
         staged = {"staged": 0.0, "bytes": 0.0}
         for role, sha256, size, extension in self._wanted(item):
-            if deliveries.delivered_role(connection, self._destination.name, item.id, role) is not None:
+            if self._has_it(connection, item, role):
                 continue  # a photo that ages is not sent a second time
             deliveries.add_intent(
                 connection,
@@ -89,6 +89,14 @@ class StagedStage(Stage[Member]):
         deliveries.dequeue(connection, self._destination.name, item.id)
         return Outcome("members", staged)
 
+    def _has_it(self, connection: Connection, item: Member, role: str) -> bool:
+        # One that takes either form got the original as long as there was no rendition: it has the photo.
+        either = self._destination.deliver_what == "rendition"
+        return any(
+            deliveries.delivered_role(connection, self._destination.name, item.id, one) is not None
+            for one in (("original", "rendition") if either else (role,))
+        )
+
     def failed(self, connection: Connection, item: Member, reason: str, run: Run) -> None:
         """Adds a line to the file's history."""
         self._log(connection, run, item, "failed", reason)
@@ -99,13 +107,11 @@ class StagedStage(Stage[Member]):
             return [original]
         extension = os.path.splitext(item.rendition_path)[1]
         rendition = ("rendition", item.rendition_sha256, item.rendition_size, extension)
-        return {"original": [original], "rendition": [rendition], "both": [original, rendition]}[
-            self._destination.deliver_what
-        ]
+        forms: dict[str, list[tuple[str, str, int, str | None]]]
+        forms = {"original": [original], "rendition": [rendition], "both": [original, rendition]}
+        return forms[self._destination.deliver_what]
 
-    def _free_path(
-        self, connection: Connection, item: Member, role: str, extension: str | None, sha256: str
-    ) -> str:
+    def _free_path(self, connection: Connection, item: Member, role: str, extension: str | None, sha256: str) -> str:
         name = layout.delivered_name(from_text(item.file_name), role, extension)
         path = to_text(self._destination.remote_path(item.partition_date, name, role))
         if deliveries.remote_path_is_free(connection, self._destination.name, path):
@@ -113,9 +119,7 @@ class StagedStage(Stage[Member]):
         other = layout.named_with(name, f"-{sha256[: layout.HASH_CHARS]}")
         return to_text(self._destination.remote_path(item.partition_date, other, role))
 
-    def _log(
-        self, connection: Connection, run: Run, item: Member, event: str, detail: str | None = None
-    ) -> None:
+    def _log(self, connection: Connection, run: Run, item: Member, event: str, detail: str | None = None) -> None:
         log_event(
             connection,
             run_id=run.run_id,
@@ -170,9 +174,7 @@ class _DeliveryStage(Stage[Delivery]):
             source = self._originals[item.stored_root] / from_text(item.stored_path)
         return Intent(str(source), from_text(item.remote_path), item.sha256, item.size, run.tag)
 
-    def _log(
-        self, connection: Connection, run: Run, item: Delivery, event: str, detail: str | None = None
-    ) -> None:
+    def _log(self, connection: Connection, run: Run, item: Delivery, event: str, detail: str | None = None) -> None:
         log_event(
             connection,
             run_id=run.run_id,

@@ -277,7 +277,7 @@ def _observations(
     shared, flag = _partition(lead.local.date(), rules)
     if earlier is not None:
         shared, flag = earlier, None
-    rows = []
+    rows: list[Mapping[str, object]] = []
     for row, own in zip(group, dates, strict=True):
         day, day_flag = shared, flag
         if _stands_alone(row, own, shared):

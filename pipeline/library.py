@@ -5,6 +5,7 @@ Belongs here: the stage `sorted_library`. Does not belong here: originals; nothi
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -62,12 +63,14 @@ class LibraryStage(Stage[LibraryItem]):
     def record(self, connection: Connection, item: LibraryItem, result: Any, run: Run) -> Outcome:
         """Links the original into the tree."""
         path = self._path(item, from_text(item.file_name))
-        if bundles.library_path_is_taken(connection, to_text(path)):
+        target = self._originals[item.stored_root] / from_text(item.stored_path)
+        if bundles.library_path_is_taken(connection, to_text(path)) or _is_foreign(self._root / path, target):
             path = self._path(
                 item, layout.named_with(from_text(item.file_name), f"-{item.sha256[: layout.HASH_CHARS]}")
             )
-        target = self._originals[item.stored_root] / from_text(item.stored_path)
         final = self._root / path
+        if _is_foreign(final, target):
+            raise FileExistsError(errno.EEXIST, "another file stands there and is not overwritten", str(final))
         make_folder(final.parent)
         link_or_clone(target, final, part_path(final, run.tag), self._link)
         bundles.set_library(connection, item.id, to_text(path), f"{item.stored_root}/{item.stored_path}")
@@ -103,3 +106,11 @@ class LibraryStage(Stage[LibraryItem]):
             ext=extension.lstrip("."),
             kind=item.kind,
         )
+
+
+def _is_foreign(final: Path, target: Path) -> bool:
+    """Returns whether somebody's own file stands where an entry should go; links and what a killed run made are not."""
+    if final.is_symlink() or not final.exists():
+        return False
+    there, ours = os.stat(final), os.stat(target)
+    return (there.st_size, there.st_mtime_ns) != (ours.st_size, ours.st_mtime_ns)

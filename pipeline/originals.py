@@ -141,6 +141,8 @@ class OriginalsStage(Stage[Item]):
         self._discard(item)
         if sources.kept_observation_is_gone(connection, kept) and not rendition:
             sources.settle(connection, item.file.id, "renamed", media_file_id=kept)
+            if item.part is None:
+                media.left_in_place_at(connection, kept, f"source:{item.file.source}", item.file.source_id)
             self._log(connection, run, item, "renamed", kept, None)
             return Outcome("renamed")
         sources.settle(connection, item.file.id, "duplicate", media_file_id=kept)

@@ -148,4 +148,3 @@ def _remove_parts(connection: Connection, lease_id: int, roots: Mapping[str, Pat
 def _sweep(folder: Path, tag: str) -> None:
     for part in folder.glob(f"{PART_PREFIX}{tag}-*{PART_SUFFIX}*"):
         part.unlink(missing_ok=True)
-

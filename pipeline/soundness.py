@@ -23,6 +23,9 @@ def unsound_originals(stored: Sequence[StoredOriginal], roots: Mapping[str, Path
     """Returns the originals that are missing, have another size, or can be written to."""
     found = []
     for one in stored:
+        if one.root not in roots:
+            found.append((one.path, f"its {one.root.replace(':', ' ')} is no longer in the settings"))
+            continue
         path = roots[one.root] / from_text(one.path)
         if (reason := _unsound(path, one.size, ours=one.root == layout.ORIGINALS)) is not None:
             found.append((one.path, reason))
@@ -45,14 +48,12 @@ def _unsound(path: Path, size: int, *, ours: bool) -> str | None:
     return None
 
 
-def unsound_renditions(
-    made: Sequence[MadeRendition], originals: Mapping[str, Path], renditions: Path
-) -> list[Finding]:
+def unsound_renditions(made: Sequence[MadeRendition], originals: Mapping[str, Path], renditions: Path) -> list[Finding]:
     """Returns the renditions that are missing, do not open, or differ in what they must share with their original."""
     found = []
     for one in made:
         path = renditions / from_text(one.path)
-        if (reason := _unsound(path, one.size, ours=True)) is None:
+        if (reason := _unsound(path, one.size, ours=True)) is None and one.original_root in originals:
             original = originals[one.original_root] / from_text(one.original_path)
             reason = "; ".join(differences(str(original), str(path), one.format)) or None
         if reason is not None:

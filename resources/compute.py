@@ -83,7 +83,7 @@ class ComputePool:
     def close(self) -> None:
         """Ends every worker at once; tasks that still run are lost, which their claims survive."""
         if self._pool is not None:
-            self._pool.stop()
+            self._pool.stop()  # type: ignore[no-untyped-call]  # pebble annotates in part
             self._pool.join()
             self._pool = None
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from resources.postgres import EmbeddedPostgres, normalise_url, wait_for
+from resources.postgres import EmbeddedPostgres
+from resources.postgres_access import normalise_url, wait_for
 from resources.settings import Settings
 
 CONNECT_SECONDS = 10.0

@@ -1,6 +1,6 @@
-"""What is said between the pipeline and a destination: intent, acknowledgement, evidence.
+"""What is said between the pipeline and a destination: intent, acknowledgement, evidence, proof.
 
-Belongs here: these three values. Does not belong here: who says them (`pipeline.deliver`, and one
+Belongs here: these values, and what a destination is shown of a proof. Does not belong here: who says them (`pipeline.deliver`, and one
 module for each destination).
 """
 
@@ -12,6 +12,7 @@ from typing import Literal
 
 Deliver = Literal["original", "rendition", "both"]
 OnNewRendition = Literal["keep", "replace"]
+Role = Literal["original", "rendition"]
 Verdict = Literal["verified", "pending", "absent", "unverifiable"]
 
 
@@ -60,3 +61,28 @@ class Evidence:
     verdict: Verdict
     facts: Mapping[str, object] = field(default_factory=dict)
     reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeletionProof:
+    """What whoever takes a file away is shown. It is made as a `pipeline.proofs.SafeDeleteProof` and never by itself.
+
+    Attributes:
+        sha256: The bytes that may go.
+        size: Their number.
+        role: `original` or `rendition`; an original never goes in this version.
+        subject: The one file that it is a proof for.
+    """
+
+    sha256: str
+    size: int
+    role: Role
+    subject: str
+
+    def __post_init__(self, *_: object) -> None:
+        """Refuses to be made by hand.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError("a proof is made by pipeline.proofs.prove alone")

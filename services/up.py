@@ -33,7 +33,9 @@ import psutil
 import psycopg2
 
 from media.files import atomic_write, make_folder
-from resources.postgres import DatabaseUnavailable, EmbeddedPostgres, normalise_url, wait_for
+from resources.postgres import EmbeddedPostgres
+from resources.postgres_access import normalise_url, wait_for
+from resources.postgres_tools import DatabaseUnavailable
 from services.processes import ORPHANS_GRACE, Child, Watchdog, end_groups
 
 LOCATION = "mediapipe_assets"

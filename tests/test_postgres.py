@@ -17,20 +17,10 @@ import psycopg2
 import pytest
 from sqlalchemy import create_engine, text
 
-from resources.postgres import (
-    MARKER,
-    DatabaseUnavailable,
-    DumpNotPossible,
-    EmbeddedPostgres,
-    HomeRefused,
-    Mount,
-    dump,
-    is_embedded,
-    normalise_url,
-    refuse_mount,
-    restore,
-    wait_for,
-)
+from resources.postgres import MARKER, EmbeddedPostgres
+from resources.postgres_access import DumpNotPossible, dump, is_embedded, normalise_url, restore, wait_for
+from resources.postgres_home import HomeRefused, Mount, refuse_mount
+from resources.postgres_tools import DatabaseUnavailable
 
 CHECKOUT = Path(__file__).parents[1]
 HOLDER = """

@@ -97,7 +97,9 @@ def _expected(error: Exception) -> int | None:
     from catalog.migrate import NewerSchema
     from pipeline.failures import RefusedForSafety, RunStopped
     from resources.folder import SourceMissing
-    from resources.postgres import DatabaseUnavailable, DumpNotPossible, HomeRefused
+    from resources.postgres_access import DumpNotPossible
+    from resources.postgres_home import HomeRefused
+    from resources.postgres_tools import DatabaseUnavailable
     from resources.settings import SettingsError
     from services.up import Refused
 

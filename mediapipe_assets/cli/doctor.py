@@ -49,7 +49,8 @@ def doctor(as_json: bool) -> int:
 def _looks() -> Iterator[Look]:
     from mediapipe_assets.platform import open_platform
     from pipeline.failures import RunStopped
-    from resources.postgres import DatabaseUnavailable, HomeRefused
+    from resources.postgres_home import HomeRefused
+    from resources.postgres_tools import DatabaseUnavailable
     from resources.settings import SettingsError, load_settings
 
     try:

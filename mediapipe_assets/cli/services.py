@@ -60,7 +60,8 @@ def down() -> int:
 def env() -> int:
     """Print DAGSTER_HOME and the rest, for: eval $(mediapipe-assets env)."""
     from mediapipe_assets.platform import open_platform
-    from resources.postgres import EmbeddedPostgres, normalise_url
+    from resources.postgres import EmbeddedPostgres
+    from resources.postgres_access import normalise_url
     from resources.settings import home_folder, load_settings
     from services import up as service
 

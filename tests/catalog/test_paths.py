@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
+import psycopg2
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, make_url, text
 
 from catalog.paths import from_text, name_key, to_text
 
@@ -39,16 +41,12 @@ def test_two_names_never_share_one_text(one: bytes, other: bytes) -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.lists(NAMES, min_size=1, max_size=20))
 def test_postgresql_takes_every_name_and_gives_it_back(server: str, raws: list[bytes]) -> None:
-    import psycopg2
-    from sqlalchemy import make_url
-
     stored = [to_text(os.fsdecode(raw)) for raw in raws]
     url = make_url(server)
-    with psycopg2.connect(url.set(drivername="postgresql").render_as_string(hide_password=False)) as connection:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT %s::text[]", (stored,))
-            row = cursor.fetchone()
-    connection.close()
+    connection = psycopg2.connect(url.set(drivername="postgresql").render_as_string(hide_password=False))
+    with contextlib.closing(connection), connection.cursor() as cursor:
+        cursor.execute("SELECT %s::text[]", (stored,))
+        row = cursor.fetchone()
     assert row is not None
     assert [os.fsencode(from_text(one)) for one in row[0]] == raws
 

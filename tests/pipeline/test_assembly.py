@@ -28,9 +28,7 @@ def folder(path: Path, **given: Any) -> dict[str, Any]:
 
 
 def archives(home: Path, *names: str, off: Sequence[str] = ()) -> dict[str, Any]:
-    return {
-        name: {"kind": "archive", "path": str(home / name), "enabled": name not in off} for name in (*names, *off)
-    }
+    return {name: {"kind": "archive", "path": str(home / name), "enabled": name not in off} for name in (*names, *off)}
 
 
 def queued(engine: Engine, destination: str) -> int:

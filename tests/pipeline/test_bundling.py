@@ -193,9 +193,7 @@ def test_a_late_photo_takes_the_video_that_stood_alone_as_its_half(engine: Engin
 
 def test_a_late_photo_takes_the_sidecar_that_stood_alone_and_it_is_not_sent_twice(engine: Engine) -> None:
     bundled(engine, stored(engine, "IMG_1.AAE"))
-    assert bundled(engine, stored(engine, "IMG_1.HEIC")) == [
-        ("single", {"IMG_1.HEIC": "lead", "IMG_1.AAE": "sidecar"})
-    ]
+    assert bundled(engine, stored(engine, "IMG_1.HEIC")) == [("single", {"IMG_1.HEIC": "lead", "IMG_1.AAE": "sidecar"})]
 
 
 def test_a_late_half_gets_the_day_of_its_lead(engine: Engine) -> None:

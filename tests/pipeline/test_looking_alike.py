@@ -64,12 +64,13 @@ def test_without_a_camera_or_with_another_one_nothing_is_ruled_out() -> None:
     assert not shots({}, {"model": "Pixel", "capture_local": later})
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.booleans(), st.integers(1, 3)), min_size=2, max_size=2))
+FIGURES = st.tuples(st.integers(0, 3), st.integers(0, 3), st.booleans(), st.integers(1, 3))
+
+
+@given(st.lists(FIGURES, min_size=2, max_size=2))
 def test_which_of_two_is_better_does_not_depend_on_who_asks(files: list[tuple[int, int, bool, int]]) -> None:
     one, two = (
-        content(
-            "a.jpg", number, width=width, height=height, make="Apple" if rich else None, size=size
-        )
+        content("a.jpg", number, width=width, height=height, make="Apple" if rich else None, size=size)
         for number, (width, height, rich, size) in enumerate(files, 1)
     )
     assert better_first(one, two) == better_first(two, one)

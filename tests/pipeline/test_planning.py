@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -44,13 +45,13 @@ def test_merged_ranges_cover_every_day_in_order_without_overlap(days: list[date]
     ranges = merge_dates(days, gap)
     assert all(any(one.first <= day <= one.last for one in ranges) for day in days)
     assert all(one.first <= one.last and {one.first, one.last} <= set(days) for one in ranges)
-    for earlier, later in zip(ranges, ranges[1:], strict=False):
+    for earlier, later in itertools.pairwise(ranges):
         assert (later.first - earlier.last).days > gap
         assert later.first > earlier.last
     inside = sorted(set(days))
     for one in ranges:
         mine = [day for day in inside if one.first <= day <= one.last]
-        assert all((b - a).days <= max(gap, 0) for a, b in zip(mine, mine[1:], strict=False))
+        assert all((b - a).days <= max(gap, 0) for a, b in itertools.pairwise(mine))
 
 
 def test_no_days_make_no_ranges() -> None:

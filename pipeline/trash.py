@@ -1,0 +1,222 @@
+"""The trash: where a file of ours goes on proof, and how it comes back.
+
+Belongs here: moving one file there and back, and finding it again. Does not belong here: whether it may
+go (`pipeline.proofs`), or emptying the trash, which this version never does.
+
+Below the trash there is a folder for each day, in it the name of the root and the path that the file had:
+`trash/2026-11-20/renditions/2024/05/17/IMG_1.jpg`. A second one of that name and day has the day `2026-11-20-2`.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from media.files import (
+    ContentMismatch,
+    copy_verified,
+    fsync_folder,
+    hash_file,
+    make_folder,
+    refuse_change,
+    rename_to_new,
+)
+from pipeline import layout
+from pipeline.proofs import SafeDeleteProof
+from pipeline.roots import MARKER
+
+DESTINATION_TRASH = ".trash"
+TAG = "trash"
+
+
+class NotMoved(Exception):
+    """A file was left where it is; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trashed:
+    """A file in a trash.
+
+    Attributes:
+        path: Where it is.
+        root: The root that it came from.
+        relative: Its path below that root.
+        original: Where it stood.
+    """
+
+    path: Path
+    root: str
+    relative: str
+    original: Path
+
+
+def place_in_trash(trash_root: Path, relative: str, day: date) -> Path:
+    """Returns the place that a file of a day would get now: one where nothing stands.
+
+    Args:
+        trash_root: The trash.
+        relative: The name of its root and its path below that.
+        day: The day on which it is moved.
+    """
+    for number in itertools.count(1):
+        folder = day.isoformat() if number == 1 else f"{day.isoformat()}-{number}"
+        if not os.path.lexists(place := trash_root / folder / relative):
+            return place
+    raise AssertionError
+
+
+def move_to_trash(proof: SafeDeleteProof, path: Path, trash_root: Path, relative: str, day: date) -> Path:
+    """Moves a kept file to the trash. No other function of the platform takes one away.
+
+    Args:
+        proof: Made for this file, just now.
+        path: The file.
+        trash_root: The trash.
+        relative: The name of its root and its path below that, kept in the trash.
+        day: The day that names the folder.
+
+    Returns:
+        Where it is now; what was there before is never overwritten.
+
+    Raises:
+        TypeError: `proof` is none.
+        NotMoved: The proof is of another file, or the file is an original.
+        ContentMismatch: The file does not hold the bytes of the proof; it was left in its place.
+        SourceChanged: It changed while it was looked at; it was left in its place.
+        OSError: The file system refused; it was left in its place.
+    """
+    if not isinstance(proof, SafeDeleteProof):
+        raise TypeError("only a SafeDeleteProof moves a file to the trash")
+    if proof.role == "original":
+        raise NotMoved(f"{path} is an original; originals stay")
+    if proof.subject != str(path):
+        raise NotMoved(f"the proof is of {proof.subject}, not of {path}")
+    before = _hold_against(path, proof.sha256)
+    target = place_in_trash(trash_root, relative, day)
+    make_folder(target.parent)
+    _move(path, target, proof.sha256, before)
+    return target
+
+
+def restore(trashed: Path, original_path: Path) -> None:
+    """Brings a file back from a trash to where it stood.
+
+    Args:
+        trashed: Where it is.
+        original_path: Where it stood; its folder is made when it is gone.
+
+    Raises:
+        NotMoved: Something stands there, or there is no file in the trash.
+        OSError: The file system refused; the file is in the trash still.
+    """
+    try:
+        before = os.lstat(trashed)
+    except FileNotFoundError:
+        raise NotMoved(f"there is no {trashed}") from None
+    if not stat.S_ISREG(before.st_mode):
+        raise NotMoved(f"{trashed} is no file")
+    if os.path.lexists(original_path):
+        raise NotMoved(f"something stands at {original_path}; it is not overwritten. Move it away first")
+    make_folder(original_path.parent)
+    _move(trashed, original_path, hash_file(str(trashed))["sha256"], before)
+
+
+def find_trashed(roots: Mapping[str, Path], file: Path) -> Trashed | None:
+    """Finds a file in a trash by its path there, or by the path that it had; of several, what went there last.
+
+    Args:
+        roots: The roots that are written to, by name.
+        file: An absolute path.
+    """
+    for path in dict.fromkeys((file, file.parent.resolve() / file.name)):
+        for trash_root, root in _trashes(roots):
+            if (below := _below(path, trash_root)) is not None and len(below.parts) > 1:
+                return _trashed(roots, root, path, Path(*below.parts[1:]))
+        for trash_root, root in _trashes(roots):
+            if (found := _by_former_path(roots, trash_root, root, path)) is not None:
+                return found
+    return None
+
+
+def _trashes(roots: Mapping[str, Path]) -> Iterator[tuple[Path, str | None]]:
+    """Yields each trash with the root that it belongs to; in our own, the root's name stands in the path."""
+    yield roots[layout.TRASH], None
+    for name, path in roots.items():
+        if name.startswith("destination:"):
+            yield path / DESTINATION_TRASH, name
+
+
+def _trashed(roots: Mapping[str, Path], root: str | None, path: Path, below: Path) -> Trashed | None:
+    if root is None:
+        root, below = below.parts[0], Path(*below.parts[1:])
+    if root not in roots or not below.parts or below.name == MARKER:
+        return None
+    return Trashed(path, root, str(below), roots[root] / below)
+
+
+def _by_former_path(roots: Mapping[str, Path], trash_root: Path, root: str | None, path: Path) -> Trashed | None:
+    days = sorted((one for one in _entries(trash_root) if one.is_dir()), key=_age, reverse=True)
+    for name in [root] if root is not None else [name for name in roots if not name.startswith("destination:")]:
+        below = _below(path, roots[name])
+        if below is None or not below.parts:
+            continue
+        for day in days:
+            place = day / below if root is not None else day / name / below
+            if place.is_file() and not place.is_symlink():
+                return Trashed(place, name, str(below), path)
+    return None
+
+
+def _entries(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def _age(day_folder: Path) -> tuple[str, int]:
+    name = day_folder.name
+    number = name[10:].removeprefix("-")
+    return name[:10], int(number) if number.isdigit() else 1
+
+
+def _below(path: Path, root: Path) -> Path | None:
+    for base in dict.fromkeys((root, root.resolve())):
+        if path.is_relative_to(base):
+            return path.relative_to(base)
+    return None
+
+
+def _hold_against(path: Path, sha256: str) -> os.stat_result:
+    """Returns the status of a file whose bytes are the expected ones."""
+    before = os.lstat(path)
+    if not stat.S_ISREG(before.st_mode):
+        raise NotMoved(f"{path} is no file of its own")
+    if hash_file(str(path))["sha256"] != sha256:
+        raise ContentMismatch(f"{path} no longer holds the bytes that were recorded for it; it was left in its place")
+    refuse_change(path, before)
+    return before
+
+
+def _move(path: Path, target: Path, sha256: str, before: os.stat_result) -> None:
+    """Moves a file, by its name alone where one file system holds both places."""
+    try:
+        rename_to_new(path, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        copy_verified(str(path), str(target), sha256, TAG)
+        os.chmod(target, stat.S_IMODE(before.st_mode))
+        if hash_file(str(target), cold=True)["sha256"] != sha256:
+            raise ContentMismatch(f"the copy at {target} cannot be read back; {path} was left in its place") from None
+        refuse_change(path, before)
+        path.unlink()
+        fsync_folder(path.parent)
+        return
+    if os.lstat(target).st_ino != before.st_ino:
+        # Another file took its name between the look and the move.
+        rename_to_new(target, path)
+        raise NotMoved(f"{path} was replaced by another file just now; it was left in its place")
