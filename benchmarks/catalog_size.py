@@ -15,11 +15,10 @@ from pathlib import Path
 
 from benchmarks.database import fill
 from benchmarks.figures import Figure, median, print_figures, print_table, spread
-from benchmarks.pictures import PHONE, make_photos
+from benchmarks.pictures import PHONE, SETTLED_SECONDS, make_photos
 from benchmarks.session import SessionResult, run_session
 
 MUST = 1.10
-SETTLED_SECONDS = 5.5  # a file that was moved just now might still be written
 
 
 def measure(rows: int = 100_000, files: int = 20, rounds: int = 7, size: tuple[int, int] = PHONE) -> list[Figure]:

@@ -10,6 +10,7 @@ import argparse
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from pathlib import Path
 from benchmarks.bare import run_bare
 from benchmarks.figures import Figure, median, print_figures, print_table, spread
 from benchmarks.memory import MB, Peak
-from benchmarks.pictures import PHONE, make_photos
+from benchmarks.pictures import PHONE, SETTLED_SECONDS, make_photos
 from benchmarks.processor import QUIET, Usage
 from benchmarks.session import SessionResult, run_session
 
@@ -35,6 +36,7 @@ def measure(files: int = 300, rounds: int = 3, size: tuple[int, int] = PHONE) ->
     with tempfile.TemporaryDirectory(prefix="bench-chain-") as folder:
         base = Path(folder)
         photos = make_photos(base / "photos", files, size)
+        time.sleep(SETTLED_SECONDS)
         weight = sum(photo.stat().st_size for photo in photos) / files / 1e6
         print(f"{files} JPEGs of {size[0] * size[1] / 1e6:.0f} megapixels, {weight:.1f} MB each on average", flush=True)
         peaks: list[Peak] = []

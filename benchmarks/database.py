@@ -65,13 +65,13 @@ _STATEMENTS = (
     """
     INSERT INTO deliveries (destination, bundle_member_id, role, batch_id, sha256, size, remote_path, state,
         partition_date, evidence, evidence_at)
-    SELECT 'archive', b.id, role, (SELECT id FROM batches WHERE run_id = 'earlier'),
-        CASE role WHEN 'original' THEN m.sha256 ELSE r.sha256 END,
-        CASE role WHEN 'original' THEN m.size ELSE r.size END,
-        role || 's/' || to_char(b.partition_date, 'YYYY/MM/DD') || '/' || b.file_name, 'verified', b.partition_date,
-        CAST('{"read_back": true}' AS jsonb), now()
+    SELECT 'archive', b.id, delivered, (SELECT id FROM batches WHERE run_id = 'earlier'),
+        CASE delivered WHEN 'original' THEN m.sha256 ELSE r.sha256 END,
+        CASE delivered WHEN 'original' THEN m.size ELSE r.size END,
+        delivered || 's/' || to_char(b.partition_date, 'YYYY/MM/DD') || '/' || b.file_name, 'verified',
+        b.partition_date, CAST('{"read_back": true}' AS jsonb), now()
     FROM bundle_members b JOIN media_files m ON m.id = b.media_file_id JOIN renditions r ON r.id = m.rendition_id
-        CROSS JOIN (VALUES ('original'), ('rendition')) AS roles (role)
+        CROSS JOIN unnest(ARRAY['original', 'rendition']) AS delivered
     WHERE m.model = 'Earlier camera'
     """,
     """

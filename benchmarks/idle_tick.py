@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from benchmarks.figures import Figure, median, print_figures, spread
-from benchmarks.pictures import make_tiny
+from benchmarks.pictures import SETTLED_SECONDS, make_tiny
 from benchmarks.session import CHECKOUT, environment_of
 
 MUST_SECONDS = 2.0
 TICK_LIMIT = 60.0  # what Dagster gives a tick
 NEW_FILES = 10
-SETTLED_SECONDS = 5.5
 
 
 class _Ticks(TypedDict):

@@ -26,6 +26,8 @@ _MARGIN = 256
 _BASES = 4
 _GRAIN = 5.0  # the noise of a small sensor; it decides how large the files become
 
+SETTLED_SECONDS = 5.5  # until then a new file might still be written: the platform waits for it
+
 Pixels = NDArray[np.uint8]
 
 

@@ -16,7 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from benchmarks.figures import Figure, median, print_figures
-from benchmarks.pictures import FIRST_SHOT, SHOTS_A_DAY, make_photos
+from benchmarks.pictures import FIRST_SHOT, SETTLED_SECONDS, SHOTS_A_DAY, make_photos
 from benchmarks.session import environment_of, run_session
 
 MUST = 0.10
@@ -30,6 +30,7 @@ def measure(files: int = 1000, passes: int = 3) -> list[Figure]:
         base = Path(folder)
         home, photos = base / "home", base / "photos"
         make_photos(photos, files, SMALL)
+        time.sleep(SETTLED_SECONDS)
         first = run_session(home, photos)
         again = [run_session(home, photos) for _ in range(passes)]
         if first["report"]["kept"] != files or any(one["runs"] for one in again):

@@ -17,7 +17,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -143,7 +143,6 @@ def _main(arguments: Sequence[str]) -> None:
 def _measure(source: Path, forced: Sequence[date] | None) -> SessionResult:
     from catalog.work import Scope
     from jobs.chain import CHAIN_JOB
-    from mediapipe_assets.cli import progress
     from mediapipe_assets.cli import run as command
     from mediapipe_assets.cli.report import run_report
     from mediapipe_assets.platform import open_platform
@@ -155,19 +154,19 @@ def _measure(source: Path, forced: Sequence[date] | None) -> SessionResult:
     name = add_source(home, source)
     settings = load_settings(home)
     record_first_start(home, settings.timezone, settings.start_date)
-    setattr(progress, "TerminalPipelineResource", _warm_resource())  # noqa: B010  # mypy: a class is no variable
     wishes = command.Wishes([name], None, None, None, dry_run=False, redo="failed", limit=0, as_json=True)
     with open_platform(home, prepare=True) as platform:
         session = command._Session(platform, wishes)
         session._definitions.resolve_job_def(CHAIN_JOB)
-        setattr(command, "_Session", lambda *_: session)  # noqa: B010  # the one that is loaded already
+        setattr(command, "_session", _loaded(session))  # noqa: B010  # mypy: a function is no variable
         start = time.perf_counter() - began
         usage = meter(_own_processes)
         wall = time.time()
         look = _timed_look(command)
         done = command._work(platform, wishes)
         if forced:
-            done.run_ids.append(session.run(Scope(*forced)))
+            with command._session(platform, wishes):
+                done.run_ids.append(session.run(Scope(*forced)))
         taken = usage()
         seconds = taken.elapsed - _clock.paused
         stages, verified = _stage_times(platform, session._instance, done.run_ids)
@@ -199,19 +198,21 @@ def _timed_look(command: Any) -> list[float]:
     return spent
 
 
-def _warm_resource() -> type:
-    """Returns the command line's pipeline with workers that have started and imported before the clock runs."""
-    from mediapipe_assets.cli.progress import TerminalPipelineResource
+def _loaded(session: Any) -> Callable[..., contextlib.AbstractContextManager[Any]]:
+    """Returns what opens the command's session: the one that is loaded already, and its pool, all of it untimed."""
+    from mediapipe_assets.cli import progress
 
-    class WarmResource(TerminalPipelineResource):
-        @contextlib.contextmanager
-        def yield_for_execution(self, context: Any) -> Iterator[Any]:
-            with super().yield_for_execution(context) as pipeline:
-                with _clock.stopped():
-                    warm(pipeline._pool)
-                yield pipeline
+    @contextlib.contextmanager
+    def opened(platform: Any, wishes: Any) -> Iterator[Any]:
+        with contextlib.ExitStack() as stack:
+            with _clock.stopped():
+                stack.enter_context(progress.one_pool(platform.settings))
+                warm(progress._pools[-1])
+            yield session
+            with _clock.stopped():
+                stack.close()
 
-    return WarmResource
+    return opened
 
 
 def warm(pool: Any) -> None:

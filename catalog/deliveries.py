@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from sqlalchemy import Connection, text
@@ -54,6 +54,23 @@ def in_state(destination: str, step: str, state: str) -> WorkQuery:
         date="d.partition_date",
         params={"destination": destination, "state": state},
     )
+
+
+def to_verify(destination: str, *, replacing: bool) -> WorkQuery:
+    """Returns the deliveries of a destination that wait for evidence.
+
+    Args:
+        destination: Its name.
+        replacing: Also those that are verified, but the file that they replace still stands beside them.
+    """
+    waiting = in_state(destination, "verified", "uploaded")
+    if not replacing:
+        return waiting
+    old = (
+        "d.destination = :destination AND d.state = 'verified' AND d.replaces_path IS NOT NULL "
+        "AND (d.replace_after IS NULL OR d.replace_after <= now())"
+    )
+    return replace(waiting, where=f"(({waiting.where}) OR ({old}))")
 
 
 def enqueue_members(connection: Connection, destinations: Iterable[str], media_file_id: int) -> None:
@@ -140,6 +157,101 @@ def delivered_role(connection: Connection, destination: str, member_id: int, rol
     ).scalar()
 
 
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What a destination has, or is getting, of a member in one role."""
+
+    id: int
+    sha256: str
+    state: str
+    remote_path: str
+    replaces_path: str | None
+
+
+def find_delivery(connection: Connection, destination: str, member_id: int, role: str) -> Delivered | None:
+    """Returns a member's delivery in a role, None when there is none."""
+    row = connection.execute(
+        text(
+            "SELECT id, sha256, state, remote_path, replaces_path FROM deliveries "
+            "WHERE destination = :destination AND bundle_member_id = :id AND role = :role"
+        ),
+        {"destination": destination, "id": member_id, "role": role},
+    ).one_or_none()
+    return None if row is None else Delivered(*row)
+
+
+def intend_replacement(connection: Connection, delivery_id: int, values: Mapping[str, object]) -> None:
+    """Writes the intent to deliver newer bytes under another name; what it replaces is remembered and stays."""
+    connection.execute(
+        text(
+            "UPDATE deliveries SET replaces_path = remote_path, replaces_sha256 = sha256, replace_after = NULL, "
+            "batch_id = :batch_id, sha256 = :sha256, size = :size, remote_path = :remote_path, state = 'staged', "
+            "reason = NULL, remote_ids = '{}', evidence = NULL, evidence_at = NULL, changed_at = now() "
+            "WHERE id = :id AND state = 'verified' AND replaces_path IS NULL"
+        ),
+        {**values, "id": delivery_id},
+    )
+
+
+def record_replaced(connection: Connection, delivery_id: int) -> None:
+    """Records that what a delivery replaces is gone from its place."""
+    connection.execute(
+        text(
+            "UPDATE deliveries SET replaces_path = NULL, replaces_sha256 = NULL, replace_after = NULL, "
+            "changed_at = now() WHERE id = :id"
+        ),
+        {"id": delivery_id},
+    )
+
+
+def wait_to_replace(connection: Connection, delivery_id: int, hours: float) -> None:
+    """Leaves what a delivery replaces where it stands, to be asked about again later."""
+    connection.execute(
+        text("UPDATE deliveries SET replace_after = now() + make_interval(secs => :seconds) WHERE id = :id"),
+        {"id": delivery_id, "seconds": hours * 3600},
+    )
+
+
+def enqueue_if_outdated(connection: Connection, delivery_id: int) -> None:
+    """Tells a destination of a delivery's member again when there is a newer rendition than the delivered one."""
+    connection.execute(
+        text(
+            "INSERT INTO staging_queue (destination, bundle_member_id, partition_date) "
+            "SELECT d.destination, b.id, b.partition_date FROM deliveries d "
+            "JOIN bundle_members b ON b.id = d.bundle_member_id JOIN media_files m ON m.id = b.media_file_id "
+            "JOIN renditions r ON r.id = m.rendition_id "
+            "WHERE d.id = :id AND d.role = 'rendition' AND r.sha256 <> d.sha256 ON CONFLICT DO NOTHING"
+        ),
+        {"id": delivery_id},
+    )
+
+
+def other_copies(connection: Connection, delivery_id: int) -> tuple[str | None, list[tuple[str, str]]]:
+    """Returns who else holds the bytes that a delivery replaces.
+
+    Returns:
+        The path of the rendition that stands in `renditions/`, None when none does; and destination and path of
+        each delivery of them elsewhere.
+    """
+    rendition = connection.execute(
+        text(
+            "SELECT r.path FROM deliveries d JOIN bundle_members b ON b.id = d.bundle_member_id "
+            "JOIN renditions r ON r.media_file_id = b.media_file_id AND r.sha256 = d.replaces_sha256 "
+            "WHERE d.id = :id AND r.retired_at IS NULL LIMIT 1"
+        ),
+        {"id": delivery_id},
+    ).scalar()
+    rows = connection.execute(
+        text(
+            "SELECT o.destination, o.remote_path FROM deliveries d JOIN deliveries o "
+            "ON o.bundle_member_id = d.bundle_member_id AND o.sha256 = d.replaces_sha256 AND o.role = d.role "
+            "AND o.destination <> d.destination WHERE d.id = :id ORDER BY o.id"
+        ),
+        {"id": delivery_id},
+    )
+    return rendition, [(row.destination, row.remote_path) for row in rows]
+
+
 def remote_path_is_free(connection: Connection, destination: str, remote_path: str) -> bool:
     """Returns whether no delivery of a destination has that path."""
     taken = connection.execute(
@@ -182,13 +294,20 @@ class Delivery:
     stored_root: str
     stored_path: str
     rendition_path: str | None
+    rendition_trash_path: str | None
+    replaces_path: str | None
+    replaces_sha256: str | None
 
 
 _DELIVERY = (
     "SELECT d.id, d.destination, d.bundle_member_id, b.media_file_id, d.role, d.sha256, d.size, d.remote_path, "
     "d.state, d.partition_date, m.stored_root, m.stored_path, "
-    "(SELECT r.path FROM renditions r WHERE r.media_file_id = m.id AND r.sha256 = d.sha256 LIMIT 1) "
+    "r.path, r.trash_path, d.replaces_path, d.replaces_sha256 "
     "FROM deliveries d JOIN bundle_members b ON b.id = d.bundle_member_id JOIN media_files m ON m.id = b.media_file_id "
+    # Of several with the same bytes one that stands in its place; one that was released is read from the trash.
+    "LEFT JOIN LATERAL (SELECT x.path, CASE WHEN x.retired_at IS NOT NULL THEN x.trash_path END AS trash_path "
+    "FROM renditions x WHERE x.media_file_id = m.id AND x.sha256 = d.sha256 ORDER BY x.retired_at NULLS FIRST LIMIT 1) "
+    "r ON true "
 )
 
 
@@ -233,8 +352,8 @@ def doubt_evidence(connection: Connection, destination: str, first: date, last: 
     """Has every delivery of some days proven again; until then they are uploaded, not verified."""
     connection.execute(
         text(
-            "UPDATE deliveries SET state = 'uploaded', changed_at = now() WHERE destination = :destination "
-            "AND state = 'verified' AND partition_date BETWEEN :first AND :last"
+            "UPDATE deliveries SET state = 'uploaded', replace_after = NULL, changed_at = now() "
+            "WHERE destination = :destination AND state = 'verified' AND partition_date BETWEEN :first AND :last"
         ),
         {"destination": destination, "first": first, "last": last},
     )

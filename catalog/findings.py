@@ -170,6 +170,8 @@ def names_of(connection: Connection, stage: str, ids: Sequence[int]) -> dict[int
         query = "SELECT id, file_name AS name FROM bundle_members WHERE id = ANY(:ids)"
     elif "/" in stage:
         query = "SELECT id, remote_path AS name FROM deliveries WHERE id = ANY(:ids)"
+    elif stage == "released_media":
+        query = "SELECT id, path AS name FROM renditions WHERE id = ANY(:ids)"
     elif stage == "folder_originals":
         query = "SELECT id, source_id AS name FROM source_files WHERE id = ANY(:ids)"
     else:

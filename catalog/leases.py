@@ -52,8 +52,9 @@ def open_lease(connection: Connection, run_id: str) -> int:
 
 
 def close_lease(connection: Connection, lease_id: int) -> None:
-    """Ends a lease in the session that opened it."""
-    connection.execute(text("UPDATE leases SET ended_at = now() WHERE id = :id"), {"id": lease_id})
+    """Ends a lease in the session that opened it; only the leases of killed runs are remembered."""
+    connection.execute(text("UPDATE work SET lease_id = NULL WHERE lease_id = :id"), {"id": lease_id})
+    connection.execute(text("DELETE FROM leases WHERE id = :id"), {"id": lease_id})
     connection.execute(text("SELECT pg_advisory_unlock(:class, :id)"), {"class": LEASE_CLASS, "id": lease_id})
     connection.commit()
 
@@ -88,7 +89,7 @@ def days_of(connection: Connection, lease_id: int) -> list[date]:
 
 
 def ended_runs(connection: Connection, run_ids: list[str]) -> set[str]:
-    """Returns those of some runs that had a lease and have none any more."""
+    """Returns those of some runs whose lease was buried: they were killed, and did not end by themselves."""
     rows = connection.execute(
         text(
             "SELECT run_id FROM leases WHERE run_id = ANY(:ids) GROUP BY run_id HAVING bool_and(ended_at IS NOT NULL)"

@@ -1,7 +1,7 @@
 """What was made from the originals, or why an original was kept.
 
 Belongs here: queries on `renditions` and on the decision that a content stands at. Does not belong
-here: tiers and encoders (`media`).
+here: tiers and encoders (`media`), or whether a file may leave its place (`pipeline.proofs`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,18 @@ from sqlalchemy import Connection, text
 from catalog.work import WorkQuery
 
 COMPRESSED = "compressed_media"
+RELEASED = "released_media"
+
+# What a newer decision has replaced and still stands in renditions/. One that waits for a proof is asked
+# about again when its time has come, so that a run never meets it twice.
+to_release = WorkQuery(
+    stage=RELEASED,
+    table="renditions r JOIN media_files m ON m.id = r.media_file_id",
+    alias="r",
+    where="r.superseded_at IS NOT NULL AND r.retired_at IS NULL AND r.outcome = 'made' "
+    "AND r.id IS DISTINCT FROM m.rendition_id AND (r.release_after IS NULL OR r.release_after <= now())",
+    date="m.partition_date",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +93,20 @@ def record_decision(connection: Connection, values: Mapping[str, object]) -> int
             ON CONFLICT (media_file_id, plan_fingerprint) DO UPDATE SET tier = EXCLUDED.tier,
                 outcome = EXCLUDED.outcome, path = EXCLUDED.path, sha256 = EXCLUDED.sha256, size = EXCLUDED.size,
                 width = EXCLUDED.width, height = EXCLUDED.height, format = EXCLUDED.format,
-                detail = EXCLUDED.detail, seconds = EXCLUDED.seconds, run_id = EXCLUDED.run_id, retired_at = NULL
+                detail = EXCLUDED.detail, seconds = EXCLUDED.seconds, run_id = EXCLUDED.run_id, retired_at = NULL,
+                superseded_at = NULL, release_after = NULL, trash_path = NULL
             RETURNING id
             """
         ),
         dict(values),
     ).scalar_one()
+    connection.execute(
+        text(
+            "UPDATE renditions SET superseded_at = now() WHERE media_file_id = :id AND id <> :present "
+            "AND outcome = 'made' AND superseded_at IS NULL"
+        ),
+        {"id": values["media_file_id"], "present": rendition_id},
+    )
     connection.execute(
         text(
             "UPDATE media_files SET plan_fingerprint = :fingerprint, "
@@ -140,3 +160,114 @@ def largest_savings(connection: Connection, run_id: str, limit: int = 10) -> lis
         {"run_id": run_id, "limit": limit},
     )
     return [(row.stored_path, row.before, row.after, row.detail) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A delivery that has, or is to get, the bytes of a rendition."""
+
+    destination: str
+    remote_path: str
+    role: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Superseded:
+    """A rendition that a newer decision has replaced.
+
+    Attributes:
+        trash_path: Where it is to go below the trash, once that was decided.
+        held: Who was sent exactly these bytes.
+    """
+
+    id: int
+    media_file_id: int
+    path: str
+    sha256: str
+    size: int
+    trash_path: str | None
+    held: tuple[Held, ...]
+
+
+def load_superseded(connection: Connection, ids: Sequence[int]) -> list[Superseded]:
+    """Returns superseded renditions in the order of `ids`; one that has become the present one is left out."""
+    rows = connection.execute(
+        text(
+            f"SELECT r.id, r.media_file_id, r.path, r.sha256, r.size, r.trash_path FROM {to_release.table} "
+            f"WHERE r.id = ANY(:ids) AND {to_release.where}"
+        ),
+        {"ids": list(ids)},
+    ).all()
+    held: dict[int, list[Held]] = {}
+    for row in connection.execute(
+        text(
+            "SELECT r.id, d.destination, d.remote_path, d.role, d.state FROM renditions r "
+            "JOIN bundle_members b ON b.media_file_id = r.media_file_id "
+            "JOIN deliveries d ON d.bundle_member_id = b.id AND d.sha256 = r.sha256 "
+            "WHERE r.id = ANY(:ids) ORDER BY d.id"
+        ),
+        {"ids": list(ids)},
+    ):
+        held.setdefault(row[0], []).append(Held(*row[1:]))
+    found = {
+        row.id: Superseded(
+            row.id, row.media_file_id, row.path, row.sha256, row.size, row.trash_path, tuple(held.get(row.id, ()))
+        )
+        for row in rows
+    }
+    return [found[row_id] for row_id in ids if row_id in found]
+
+
+def intend_release(connection: Connection, rendition_id: int, trash_path: str) -> None:
+    """Writes where a rendition is about to go, so that it is found there if the run is killed."""
+    connection.execute(
+        text("UPDATE renditions SET trash_path = :path WHERE id = :id AND retired_at IS NULL"),
+        {"id": rendition_id, "path": trash_path},
+    )
+
+
+def retire(connection: Connection, rendition_id: int, trash_path: str) -> None:
+    """Records that a rendition stands in the trash."""
+    connection.execute(
+        text("UPDATE renditions SET retired_at = now(), trash_path = :path WHERE id = :id"),
+        {"id": rendition_id, "path": trash_path},
+    )
+
+
+def wait_for_proof(connection: Connection, rendition_id: int, hours: float) -> None:
+    """Leaves a rendition in its place, to be asked about again later."""
+    connection.execute(
+        text(
+            "UPDATE renditions SET trash_path = NULL, release_after = now() + make_interval(secs => :seconds) "
+            "WHERE id = :id"
+        ),
+        {"id": rendition_id, "seconds": hours * 3600},
+    )
+
+
+def ask_again_for_proof(connection: Connection, first: date, last: date) -> None:
+    """Has the waiting renditions of some days asked about at once, save those that a person brought back."""
+    connection.execute(
+        text(
+            "UPDATE renditions r SET release_after = NULL FROM media_files m WHERE m.id = r.media_file_id "
+            "AND r.superseded_at IS NOT NULL AND r.retired_at IS NULL AND r.release_after < 'infinity' "
+            "AND m.partition_date BETWEEN :first AND :last"
+        ),
+        {"first": first, "last": last},
+    )
+
+
+def bring_back(connection: Connection, path: str) -> int | None:
+    """Records that a person brought a rendition back to its path; it is not released again by itself.
+
+    Returns:
+        The content that it was made from, None when the path is not known.
+    """
+    return connection.execute(
+        text(
+            "UPDATE renditions SET retired_at = NULL, trash_path = NULL, release_after = 'infinity' "
+            "WHERE path = :path RETURNING media_file_id"
+        ),
+        {"path": path},
+    ).scalar()

@@ -296,6 +296,9 @@ renditions = Table(
     Column("seconds", Float, nullable=False, server_default="0"),
     Column("run_id", Text, nullable=False),
     _when("created_at"),
+    _when("superseded_at", required=False),
+    _when("release_after", required=False),
+    Column("trash_path", Text),
     _when("retired_at", required=False),
     UniqueConstraint("media_file_id", "plan_fingerprint"),
     _one_of("outcome", "made", "kept_original"),
@@ -304,6 +307,11 @@ renditions = Table(
     ),
     Index("ix_renditions_sha256", "sha256"),
     Index("ix_renditions_run_id", "run_id"),
+    Index(
+        "ix_renditions_superseded",
+        "media_file_id",
+        postgresql_where=text("superseded_at IS NOT NULL AND retired_at IS NULL"),
+    ),
 )
 
 batches = Table(
@@ -342,6 +350,8 @@ deliveries = Table(
     Column("size", BigInteger, nullable=False),
     Column("remote_path", Text, nullable=False),
     Column("replaces_path", Text),
+    Column("replaces_sha256", String(64)),
+    _when("replace_after", required=False),
     Column("state", Text, nullable=False),
     Column("reason", Text),
     Column("remote_ids", JSONB, nullable=False, server_default="{}"),
@@ -355,6 +365,7 @@ deliveries = Table(
     _one_of("role", "original", "rendition"),
     _one_of("state", "staged", "uploaded", "verified"),
     CheckConstraint("(state = 'verified') <= (evidence IS NOT NULL AND evidence_at IS NOT NULL)", name="evidence"),
+    CheckConstraint("(replaces_path IS NULL) = (replaces_sha256 IS NULL)", name="replaces"),
     Index("ix_deliveries_bundle_member_id", "bundle_member_id"),
     Index(
         "ix_deliveries_open",
@@ -365,6 +376,13 @@ deliveries = Table(
         postgresql_where=text("state <> 'verified'"),
     ),
     Index("ix_deliveries_partition_date", "destination", "partition_date", "id"),
+    Index(
+        "ix_deliveries_replacing",
+        "destination",
+        "partition_date",
+        "id",
+        postgresql_where=text("replaces_path IS NOT NULL"),
+    ),
 )
 
 pipeline_logs = Table(

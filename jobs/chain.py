@@ -6,8 +6,8 @@ which days are due (`pipeline.assembly`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from datetime import date
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
@@ -17,6 +17,7 @@ from pipeline.planning import merge_dates
 CHAIN_JOB = "media_chain"
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
+KILLED = "mediapipe/killed"  # tag of a run that did not fail by itself
 UNDER_WAY = (
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -38,17 +39,21 @@ chain_job = dg.define_asset_job(
 
 
 def requests_for(
-    instance: dg.DagsterInstance, days: Sequence[date], gap_days: int, reason: str
+    instance: dg.DagsterInstance, days: Sequence[date], gap_days: int, reason: str, rest_minutes: float = 0
 ) -> Iterator[dg.RunRequest]:
     """Yields one run request for each range of due days that no run under way covers.
+
+    A run that fails as a whole, because a disk is full or not mounted, leaves its days due: whoever asks every few
+    seconds lets them rest, or thousands of runs would fail in one night.
 
     Args:
         instance: Where runs are recorded.
         days: The days at which something is due.
         gap_days: See `pipeline.planning.merge_dates`.
         reason: Why, shown as a tag of the run.
+        rest_minutes: How long days are left alone after a run over them failed; killed runs go on at once.
     """
-    busy = list(_under_way(instance)) if days else []
+    busy = [*_under_way(instance), *_failed_lately(instance, rest_minutes)] if days else []
     for scope in merge_dates(days, gap_days):
         if not any(scope.first <= other.last and other.first <= scope.last for other in busy):
             yield dg.RunRequest(
@@ -62,7 +67,18 @@ def requests_for(
 
 def _under_way(instance: dg.DagsterInstance) -> Iterator[Scope]:
     filters = dg.RunsFilter(job_name=CHAIN_JOB, statuses=list(UNDER_WAY))
-    for run in instance.get_runs(filters):
+    yield from _days_of(instance.get_runs(filters))
+
+
+def _failed_lately(instance: dg.DagsterInstance, minutes: float) -> Iterator[Scope]:
+    since = datetime.now(UTC) - timedelta(minutes=minutes)
+    filters = dg.RunsFilter(job_name=CHAIN_JOB, statuses=[dg.DagsterRunStatus.FAILURE], updated_after=since)
+    failed = instance.get_runs(filters, limit=100) if minutes else []
+    yield from _days_of(run for run in failed if KILLED not in run.tags)
+
+
+def _days_of(runs: Iterable[dg.DagsterRun]) -> Iterator[Scope]:
+    for run in runs:
         first, last = run.tags.get(RANGE_START), run.tags.get(RANGE_END)
         if first and last:
             yield Scope(date.fromisoformat(first), date.fromisoformat(last))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from jobs.chain import chain_job, requests_for
+from jobs.recovery import fail_runs_without_a_lease
 
 
 def pending_schedule(every_minutes: int, gap_days: int) -> dg.ScheduleDefinition:
@@ -51,6 +52,7 @@ def _ask(
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     with context.resources.platform.opened() as platform:
         platform.clean_up()
+        fail_runs_without_a_lease(context.instance, platform)
         days = platform.due_dates(aged=aged)
     requests = list(requests_for(context.instance, days, gap_days, reason))
     if not requests:

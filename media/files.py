@@ -10,8 +10,10 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import itertools
 import os
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import BinaryIO, TypedDict
 
@@ -129,6 +131,39 @@ def rename_to_new(source: Path, target: Path) -> None:
         os.rename(source, target)
     fsync_folder(target.parent)
     fsync_folder(source.parent)
+
+
+def rename_known(source: Path, target: Path, before: os.stat_result) -> None:
+    """Gives a file that was looked at another name, and takes it back when it was another file by then.
+
+    Args:
+        source: The file.
+        target: Its new path, see `rename_to_new`.
+        before: The file's status when it was looked at.
+
+    Raises:
+        SourceChanged: Another file had taken its name; it has that name again.
+        OSError: As `rename_to_new`.
+    """
+    rename_to_new(source, target)
+    if os.lstat(target).st_ino != before.st_ino:
+        rename_to_new(target, source)
+        raise SourceChanged(f"{source} was replaced by another file just now; it was left in its place")
+
+
+def place_in_trash(trash_root: Path, relative: str, day: date) -> Path:
+    """Returns the place that a file of a day would get in a trash now: one where nothing stands.
+
+    Args:
+        trash_root: The trash.
+        relative: The path that is kept below the folder of the day.
+        day: The day on which it is moved.
+    """
+    for number in itertools.count(1):
+        folder = day.isoformat() if number == 1 else f"{day.isoformat()}-{number}"
+        if not os.path.lexists(place := trash_root / folder / relative):
+            return place
+    raise AssertionError
 
 
 def _rename_exclusively(source: Path, target: Path) -> bool:

@@ -15,7 +15,12 @@ import dagster as dg
 from jobs.chain import chain_job
 from jobs.schedules import pending_schedule, tier_schedule
 from mediapipe_assets.assets.destinations import destination_assets, verified_key
-from mediapipe_assets.assets.library import library_assets, local_folder, sorted_library_asset
+from mediapipe_assets.assets.library import (
+    library_assets,
+    local_folder,
+    released_media_asset,
+    sorted_library_asset,
+)
 from mediapipe_assets.partitions import capture_days
 from mediapipe_assets.platform import PipelineResource, PlatformResource, home_is_set
 from resources.settings import Settings, load_settings
@@ -39,7 +44,13 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
     delivery = [asset for name, kind in destinations.items() for asset in destination_assets(name, kind, days)]
     gap = settings.runs.merge_gap_days
     return dg.Definitions(
-        assets=[local_folder, *library_assets(days), *delivery, sorted_library_asset(days, verified)],
+        assets=[
+            local_folder,
+            *library_assets(days),
+            *delivery,
+            sorted_library_asset(days, verified),
+            released_media_asset(days, verified),
+        ],
         jobs=[chain_job],
         schedules=[
             pending_schedule(settings.runs.pending_minutes, gap),

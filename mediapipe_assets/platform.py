@@ -17,7 +17,7 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from catalog.engine import open_engine
-from mediapipe_assets.recovery import fail_runs_without_a_lease
+from jobs.recovery import fail_runs_without_a_lease
 from pipeline.assembly import Platform
 from pipeline.layout import folders_of_day
 from pipeline.run import Run, leased

@@ -87,6 +87,8 @@ def _forget(pipeline: PipelineResource, name: str, scope: Scope) -> None:
     with pipeline.platform.engine.begin() as connection:
         if name == renditions.COMPRESSED:
             renditions.forget_decisions(connection, scope.first, scope.last)
+        elif name == renditions.RELEASED:
+            renditions.ask_again_for_proof(connection, scope.first, scope.last)
         elif step == "verified_media":
             deliveries.doubt_evidence(connection, destination, scope.first, scope.last)
 

@@ -30,6 +30,7 @@ from pipeline.discovery import DateRules, FolderSpec
 from pipeline.failures import RefusedForSafety
 from pipeline.library import LibraryStage
 from pipeline.originals import OriginalsStage, SourceRoot
+from pipeline.release import ReleaseStage
 from pipeline.roots import check_roots, ensure_roots
 from pipeline.run import clean_up_after_dead_runs
 from pipeline.stage import Stage
@@ -158,15 +159,18 @@ class Platform:
             stages[LIBRARY] = lambda: LibraryStage(
                 self.roots[layout.LIBRARY], self.originals, settings.library.template, settings.library.link
             )
+        if settings.release.enabled:
+            stages[renditions.RELEASED] = lambda: ReleaseStage(self.roots, self.destinations, settings.release.copies)
         return stages
 
     def _delivery_stages(self, name: str, destination: Destination) -> dict[str, Callable[[], Stage[Any]]]:
-        made = self.roots[layout.RENDITIONS]
         staged, uploaded, verified = (deliveries.stage_name(name, step) for step in STEPS)
         return {
             staged: lambda: StagedStage(destination, compressing=bool(self.tiers)),
-            uploaded: lambda: UploadedStage(destination, self.originals, made),
-            verified: lambda: VerifiedStage(destination, self.originals, made),
+            uploaded: lambda: UploadedStage(destination, self.originals, self.roots),
+            verified: lambda: VerifiedStage(
+                destination, self.originals, self.roots, self.destinations, self.settings.release.copies
+            ),
         }
 
     def queries(self, *, aged: bool) -> list[WorkQuery]:
@@ -183,9 +187,11 @@ class Platform:
             waits = bool(self.tiers) and destination.deliver_what == "rendition"
             found.append(deliveries.to_stage(name, decided_only=waits))
             found.append(deliveries.in_state(name, "uploaded", "staged"))
-            found.append(deliveries.in_state(name, "verified", "uploaded"))
+            found.append(deliveries.to_verify(name, replacing=destination.on_new_rendition == "replace"))
         if self.settings.library.enabled:
             found.append(to_sort)
+        if self.settings.release.enabled:
+            found.append(renditions.to_release)
         return found
 
     def due_dates(self, *, aged: bool, redo: work.Redo = "failed") -> list[date]:
@@ -248,4 +254,4 @@ class Platform:
 def stage_names(destinations: Sequence[str]) -> list[str]:
     """Returns every stage's name in the order of the chain."""
     delivery = [deliveries.stage_name(name, step) for name in destinations for step in STEPS]
-    return [sources.ORIGINALS, DEDUPLICATED, renditions.COMPRESSED, *delivery, LIBRARY]
+    return [sources.ORIGINALS, DEDUPLICATED, renditions.COMPRESSED, *delivery, LIBRARY, renditions.RELEASED]

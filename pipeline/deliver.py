@@ -8,25 +8,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
 
 from catalog import deliveries
-from catalog.deliveries import Delivery, Member
+from catalog.deliveries import Delivered, Delivery, Member
 from catalog.logs import log_event
 from catalog.paths import from_text, to_text
 from catalog.work import WorkQuery
 from media.files import ContentMismatch
 from pipeline import layout
 from pipeline.destination import Destination
+from pipeline.proofs import Candidate, KeptFolder, Witness
+from pipeline.replace import release_replaced
 from pipeline.run import Run
 from pipeline.stage import Outcome, Stage
 from resources.compute import Task
 from resources.delivery import Evidence, Intent
 
 SLOWEST_WRITE = 2_000_000  # bytes a second, to a mount over wireless
+HOURS_BETWEEN_QUESTIONS = 20.0  # less than a day: the nightly run asks again
 
 
 class StagedStage(Stage[Member]):
@@ -68,6 +72,20 @@ class StagedStage(Stage[Member]):
         """Writes an intent for each role that the destination takes and does not have."""
         staged = {"staged": 0.0, "bytes": 0.0}
         for role, sha256, size, extension in self._wanted(item):
+            if (held := self._outdated(connection, item, role, sha256)) is not None:
+                values = {
+                    "batch_id": deliveries.ensure_batch(connection, self._destination.name, run.run_id),
+                    "sha256": sha256,
+                    "size": size,
+                    "remote_path": self._marked_path(connection, item, role, extension, sha256),
+                }
+                deliveries.intend_replacement(connection, held.id, values)
+                staged["staged"] += 1
+                staged["bytes"] += size
+                self._log(
+                    connection, run, item, f"staged {role}", f"in place of {held.remote_path}, which stays so long"
+                )
+                continue
             if self._has_it(connection, item, role):
                 continue  # a photo that ages is not sent a second time
             deliveries.add_intent(
@@ -88,6 +106,15 @@ class StagedStage(Stage[Member]):
             self._log(connection, run, item, f"staged {role}")
         deliveries.dequeue(connection, self._destination.name, item.id)
         return Outcome("members", staged)
+
+    def _outdated(self, connection: Connection, item: Member, role: str, sha256: str) -> Delivered | None:
+        """Returns what these bytes are to replace; None also while it is on its way itself, and then asked again."""
+        if self._destination.on_new_rendition != "replace" or role != "rendition":
+            return None
+        held = deliveries.find_delivery(connection, self._destination.name, item.id, role)
+        if held is None or held.sha256 == sha256 or held.state != "verified" or held.replaces_path is not None:
+            return None
+        return held
 
     def _has_it(self, connection: Connection, item: Member, role: str) -> bool:
         # One that takes either form got the original as long as there was no rendition: it has the photo.
@@ -116,7 +143,15 @@ class StagedStage(Stage[Member]):
         path = to_text(self._destination.remote_path(item.partition_date, name, role))
         if deliveries.remote_path_is_free(connection, self._destination.name, path):
             return path
+        return self._marked_path(connection, item, role, extension, sha256)
+
+    def _marked_path(self, connection: Connection, item: Member, role: str, extension: str | None, sha256: str) -> str:
+        name = layout.delivered_name(from_text(item.file_name), role, extension)
         other = layout.named_with(name, f"-{sha256[: layout.HASH_CHARS]}")
+        path = to_text(self._destination.remote_path(item.partition_date, other, role))
+        if deliveries.remote_path_is_free(connection, self._destination.name, path):
+            return path
+        other = layout.named_with(name, f"-{sha256}")
         return to_text(self._destination.remote_path(item.partition_date, other, role))
 
     def _log(self, connection: Connection, run: Run, item: Member, event: str, detail: str | None = None) -> None:
@@ -134,12 +169,13 @@ class _DeliveryStage(Stage[Delivery]):
     """What uploading and verifying share: they work on deliveries, from our own files."""
 
     def __init__(
-        self, destination: Destination, originals: Mapping[str, Path], renditions: Path, step: str, state: str
+        self, destination: Destination, originals: Mapping[str, Path], roots: Mapping[str, Path], step: str, state: str
     ) -> None:
         self.name = deliveries.stage_name(destination.name, step)
         self._destination = destination
         self._originals = originals
-        self._renditions = renditions
+        self._renditions = roots[layout.RENDITIONS]
+        self._trash = roots[layout.TRASH]
         self._step = step
         self._state = state
 
@@ -168,7 +204,9 @@ class _DeliveryStage(Stage[Delivery]):
         self._log(connection, run, item, "failed", reason)
 
     def _intent(self, item: Delivery, run: Run) -> Intent:
-        if item.role == "rendition" and item.rendition_path is not None:
+        if item.role == "rendition" and item.rendition_trash_path is not None:
+            source = self._trash / from_text(item.rendition_trash_path)
+        elif item.role == "rendition" and item.rendition_path is not None:
             source = self._renditions / from_text(item.rendition_path)
         else:
             source = self._originals[item.stored_root] / from_text(item.stored_path)
@@ -188,15 +226,15 @@ class _DeliveryStage(Stage[Delivery]):
 class UploadedStage(_DeliveryStage):
     """Brings files to the destination and records that they arrived."""
 
-    def __init__(self, destination: Destination, originals: Mapping[str, Path], renditions: Path) -> None:
+    def __init__(self, destination: Destination, originals: Mapping[str, Path], roots: Mapping[str, Path]) -> None:
         """Sets the stage up.
 
         Args:
             destination: Where to.
             originals: Where originals stand, by the name of their root.
-            renditions: The root of renditions.
+            roots: The roots that are written to, by name; a rendition that was released is read from the trash.
         """
-        super().__init__(destination, originals, renditions, "uploaded", "staged")
+        super().__init__(destination, originals, roots, "uploaded", "staged")
 
     def task(self, item: Delivery, run: Run) -> Task | None:
         """Delivers the file, or finds that a killed run did."""
@@ -210,15 +248,58 @@ class UploadedStage(_DeliveryStage):
 
 
 class VerifiedStage(_DeliveryStage):
-    """Records as verified only what the destination itself shows."""
+    """Records as verified only what the destination itself shows.
 
-    def __init__(self, destination: Destination, originals: Mapping[str, Path], renditions: Path) -> None:
-        """Sets the stage up, with the arguments of `UploadedStage`."""
-        super().__init__(destination, originals, renditions, "verified", "uploaded")
+    At a destination that replaces, a delivery that is verified comes up once more at the next run, for what it
+    replaces: the new bytes are recorded as proven before the old ones are looked at.
+    """
+
+    def __init__(
+        self,
+        destination: Destination,
+        originals: Mapping[str, Path],
+        roots: Mapping[str, Path],
+        others: Mapping[str, Destination] | None = None,
+        copies_needed: int = 1,
+    ) -> None:
+        """Sets the stage up.
+
+        Args:
+            destination: Where to.
+            originals: Where originals stand, by the name of their root.
+            roots: The roots that are written to, by name; the destination's own is among them when it replaces.
+            others: Who else may hold copies, by name.
+            copies_needed: How many copies must be proven before something replaced leaves its place.
+        """
+        super().__init__(destination, originals, roots, "verified", "uploaded")
+        self._roots = roots
+        self._others = others or {}
+        self._copies_needed = copies_needed
+        self._replacing = destination.on_new_rendition == "replace"
+
+    def query(self, run: Run) -> WorkQuery:
+        """Returns the deliveries that were uploaded, and those that stand beside what they replace."""
+        return deliveries.to_verify(self._destination.name, replacing=self._replacing)
 
     def task(self, item: Delivery, run: Run) -> Task | None:
-        """Asks the destination."""
-        return Task(self._destination.evidence, (self._intent(item, run),))
+        """Asks the destination, or has what a proven delivery replaces moved to the destination's trash."""
+        if item.state != "verified":
+            return Task(self._destination.evidence, (self._intent(item, run),))
+        assert item.replaces_path is not None
+        assert item.replaces_sha256 is not None
+        old = Intent("", from_text(item.replaces_path), item.replaces_sha256, 0, run.tag)
+        with run.engine.connect() as connection:
+            rendition, others = deliveries.other_copies(connection, item.id)
+        copies: list[tuple[Witness, str]] = []
+        if rendition is not None:
+            copies.append((KeptFolder(layout.RENDITIONS, self._renditions), rendition))
+        copies += [(self._others[name], path) for name, path in others if name in self._others]
+        candidates = tuple(
+            Candidate(witness, replace(old, remote_path=from_text(path)), "rendition") for witness, path in copies
+        )
+        folder = self._roots[f"destination:{self._destination.name}"]
+        new = self._intent(item, run)
+        return Task(release_replaced, (self._destination, folder, new, old, candidates, self._copies_needed, run.today))
 
     def record(self, connection: Connection, item: Delivery, result: Any, run: Run) -> Outcome:
         """Writes the evidence, or takes a delivery back whose copy is gone.
@@ -226,9 +307,13 @@ class VerifiedStage(_DeliveryStage):
         Raises:
             ContentMismatch: The destination holds other bytes.
         """
+        if item.state == "verified":
+            return self._record_replaced(connection, item, result, run)
         evidence: Evidence = result
         if evidence.verdict == "verified":
             deliveries.record_evidence(connection, item.id, evidence.facts)
+            if self._replacing and item.replaces_path is None:
+                deliveries.enqueue_if_outdated(connection, item.id)
             self._log(connection, run, item, f"verified {item.role}")
             return Outcome("verified", {"bytes": float(item.size)})
         if evidence.verdict == "absent":
@@ -237,3 +322,12 @@ class VerifiedStage(_DeliveryStage):
             self._log(connection, run, item, "absent", reason)
             return Outcome("absent", note=reason)
         raise ContentMismatch(evidence.reason or "the destination cannot prove that it has it")
+
+    def _record_replaced(self, connection: Connection, item: Delivery, result: Mapping[str, str], run: Run) -> Outcome:
+        if (reason := result.get("reason")) is not None:
+            deliveries.wait_to_replace(connection, item.id, HOURS_BETWEEN_QUESTIONS)
+            return Outcome("waiting", note=reason)
+        deliveries.record_replaced(connection, item.id)
+        deliveries.enqueue_if_outdated(connection, item.id)
+        self._log(connection, run, item, "replaced", result["done"])
+        return Outcome("replaced")

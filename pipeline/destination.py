@@ -10,11 +10,11 @@ from datetime import date
 from pathlib import Path
 from typing import Protocol
 
-from resources.delivery import Acknowledgement, Deliver, Evidence, Intent, OnNewRendition
+from resources.delivery import Acknowledgement, DeletionProof, Deliver, Evidence, Intent, OnNewRendition
 
 
 class Destination(Protocol):
-    """A place that holds copies. Its methods `deliver` and `evidence` run in a worker and are picklable."""
+    """A place that holds copies. It is picklable: `deliver`, `evidence` and `release` run in a worker."""
 
     @property
     def name(self) -> str:
@@ -49,4 +49,8 @@ class Destination(Protocol):
 
     def evidence(self, intent: Intent) -> Evidence:
         """Looks at what is there now."""
+        ...
+
+    def release(self, proof: DeletionProof, remote_path: str, day: date) -> str:
+        """Moves one of its files to its own trash and returns where that is; refuses without a proof of this file."""
         ...

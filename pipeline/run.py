@@ -114,7 +114,8 @@ def leased(engine: Engine, run_id: str, roots: Mapping[str, Path], folders_of: F
             # The session may be gone with the database; its lock then is too, and the next run cleans up.
             with contextlib.suppress(SQLAlchemyError):
                 session.rollback()
-                _remove_parts(session, lease_id, roots, folders_of)
+                with contextlib.suppress(OSError):  # a disk that went away may be what ends this run
+                    _remove_parts(session, lease_id, roots, folders_of)
                 work.release(session, lease_id)
                 leases.close_lease(session, lease_id)
 

@@ -10,7 +10,6 @@ Below the trash there is a folder for each day, in it the name of the root and t
 from __future__ import annotations
 
 import errno
-import itertools
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -18,20 +17,28 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from sqlalchemy import Engine
+
+from catalog import renditions
+from catalog.logs import log_event
+from catalog.paths import to_text
 from media.files import (
     ContentMismatch,
     copy_verified,
     fsync_folder,
     hash_file,
     make_folder,
+    part_path,
+    place_in_trash,
     refuse_change,
+    rename_known,
     rename_to_new,
 )
 from pipeline import layout
 from pipeline.proofs import SafeDeleteProof
 from pipeline.roots import MARKER
+from resources.delivery import DESTINATION_TRASH
 
-DESTINATION_TRASH = ".trash"
 TAG = "trash"
 
 
@@ -54,21 +61,6 @@ class Trashed:
     root: str
     relative: str
     original: Path
-
-
-def place_in_trash(trash_root: Path, relative: str, day: date) -> Path:
-    """Returns the place that a file of a day would get now: one where nothing stands.
-
-    Args:
-        trash_root: The trash.
-        relative: The name of its root and its path below that.
-        day: The day on which it is moved.
-    """
-    for number in itertools.count(1):
-        folder = day.isoformat() if number == 1 else f"{day.isoformat()}-{number}"
-        if not os.path.lexists(place := trash_root / folder / relative):
-            return place
-    raise AssertionError
 
 
 def move_to_trash(proof: SafeDeleteProof, path: Path, trash_root: Path, relative: str, day: date) -> Path:
@@ -121,10 +113,36 @@ def restore(trashed: Path, original_path: Path) -> None:
         raise NotMoved(f"there is no {trashed}") from None
     if not stat.S_ISREG(before.st_mode):
         raise NotMoved(f"{trashed} is no file")
-    if os.path.lexists(original_path):
-        raise NotMoved(f"something stands at {original_path}; it is not overwritten. Move it away first")
+    _refuse_taken(original_path)
     make_folder(original_path.parent)
     _move(trashed, original_path, hash_file(str(trashed))["sha256"], before)
+
+
+def undo_release(engine: Engine, trashed: Trashed) -> None:
+    """Brings a file back and records it, so that no run moves it away again.
+
+    The record comes first: a kill between the two leaves the file in the trash, where the same command finds it.
+
+    Args:
+        engine: The catalog.
+        trashed: What `find_trashed` found.
+
+    Raises:
+        NotMoved: Something stands at its place; nothing was changed.
+    """
+    _refuse_taken(trashed.original)
+    ours = trashed.root == layout.RENDITIONS
+    with engine.begin() as connection:
+        content = renditions.bring_back(connection, to_text(trashed.relative)) if ours else None
+        log_event(
+            connection,
+            run_id="undo",
+            stage=renditions.RELEASED,
+            event="brought back",
+            media_file_id=content,
+            detail=f"{to_text(str(trashed.path))} → {to_text(str(trashed.original))}",
+        )
+    restore(trashed.path, trashed.original)
 
 
 def find_trashed(roots: Mapping[str, Path], file: Path) -> Trashed | None:
@@ -183,6 +201,11 @@ def _age(day_folder: Path) -> tuple[str, int]:
     return name[:10], int(number) if number.isdigit() else 1
 
 
+def _refuse_taken(place: Path) -> None:
+    if os.path.lexists(place):
+        raise NotMoved(f"something stands at {place}; it is not overwritten. Move it away first")
+
+
 def _below(path: Path, root: Path) -> Path | None:
     for base in dict.fromkeys((root, root.resolve())):
         if path.is_relative_to(base):
@@ -204,19 +227,16 @@ def _hold_against(path: Path, sha256: str) -> os.stat_result:
 def _move(path: Path, target: Path, sha256: str, before: os.stat_result) -> None:
     """Moves a file, by its name alone where one file system holds both places."""
     try:
-        rename_to_new(path, target)
+        rename_known(path, target, before)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        copy_verified(str(path), str(target), sha256, TAG)
-        os.chmod(target, stat.S_IMODE(before.st_mode))
-        if hash_file(str(target), cold=True)["sha256"] != sha256:
-            raise ContentMismatch(f"the copy at {target} cannot be read back; {path} was left in its place") from None
+        part = part_path(target, TAG)
+        copy_verified(str(path), str(part), sha256, TAG)
+        os.chmod(part, stat.S_IMODE(before.st_mode))
+        if hash_file(str(part), cold=True)["sha256"] != sha256:
+            raise ContentMismatch(f"the copy at {part} cannot be read back; {path} was left in its place") from None
+        rename_to_new(part, target)
         refuse_change(path, before)
         path.unlink()
         fsync_folder(path.parent)
-        return
-    if os.lstat(target).st_ino != before.st_ino:
-        # Another file took its name between the look and the move.
-        rename_to_new(target, path)
-        raise NotMoved(f"{path} was replaced by another file just now; it was left in its place")

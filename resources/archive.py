@@ -7,18 +7,39 @@ is due, and what is recorded (`pipeline.deliver`).
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from media.files import copy_verified, hash_file
-from resources.delivery import Acknowledgement, Deliver, Evidence, Intent, OnNewRendition
+from media.files import (
+    ContentMismatch,
+    copy_verified,
+    hash_file,
+    make_folder,
+    place_in_trash,
+    refuse_change,
+    rename_known,
+)
+from resources.delivery import (
+    DESTINATION_TRASH,
+    Acknowledgement,
+    DeletionProof,
+    Deliver,
+    Evidence,
+    Intent,
+    OnNewRendition,
+)
 
 TREES = {"original": "originals", "rendition": "renditions"}
 
 
 class ForeignFile(Exception):
     """Another file stands where one of ours should go; it is not overwritten."""
+
+
+class NotReleased(Exception):
+    """A file was to be moved away without a proof of its own; it was left in its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +86,8 @@ class ArchiveFolder:
     def evidence(self, intent: Intent) -> Evidence:
         """Reads the copy back from the disk, not from memory, and hashes it."""
         target = self.path / intent.remote_path
+        if target.is_symlink():
+            return Evidence("unverifiable", reason=f"{target} is a link, not a copy")
         try:
             found = hash_file(str(target), cold=True)
         except FileNotFoundError:
@@ -74,7 +97,37 @@ class ArchiveFolder:
             return Evidence("unverifiable", facts, f"the copy at {target} does not hold the bytes that were delivered")
         return Evidence("verified", facts)
 
+    def release(self, proof: DeletionProof, remote_path: str, day: date) -> str:
+        """Moves one of its files to its own trash, on the same disk.
+
+        Args:
+            proof: Made for this file, just now.
+            remote_path: The file.
+            day: The day that names the folder in the trash.
+
+        Returns:
+            Where it is now, relative to the destination.
+
+        Raises:
+            NotReleased: The proof is of something else, or of an original.
+            ContentMismatch: The file does not hold the bytes of the proof; it was left in its place.
+            OSError: The file system refused; it was left in its place.
+        """
+        if not isinstance(proof, DeletionProof) or proof.subject != f"{self.name}:{remote_path}":
+            raise NotReleased(f"there is no proof for {remote_path}")
+        if proof.role == "original":
+            raise NotReleased(f"{remote_path} is an original; originals stay")
+        target = self.path / remote_path
+        before = os.lstat(target)
+        if not stat.S_ISREG(before.st_mode) or hash_file(str(target))["sha256"] != proof.sha256:
+            raise ContentMismatch(f"{target} does not hold the bytes that were delivered; it was left in its place")
+        refuse_change(target, before)
+        place = place_in_trash(self.path / DESTINATION_TRASH, remote_path, day)
+        make_folder(place.parent)
+        rename_known(target, place, before)
+        return str(place.relative_to(self.path))
+
     def _refuse_foreign(self, target: Path, intent: Intent) -> None:
-        same = target.is_file() and target.stat().st_size == intent.size
+        same = target.is_file() and not target.is_symlink() and target.stat().st_size == intent.size
         if not same or hash_file(str(target))["sha256"] != intent.sha256:
             raise ForeignFile(f"another file stands at {target}; it is not overwritten. Move it away and run again")

@@ -1,7 +1,7 @@
 """What is said between the pipeline and a destination: intent, acknowledgement, evidence, proof.
 
-Belongs here: these values, and what a destination is shown of a proof. Does not belong here: who says them (`pipeline.deliver`, and one
-module for each destination).
+Belongs here: these values. Does not belong here: who says them (`pipeline.deliver`, and one module for
+each destination), or how a proof is made (`pipeline.proofs`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Literal
 
 Deliver = Literal["original", "rendition", "both"]
 OnNewRendition = Literal["keep", "replace"]
+DESTINATION_TRASH = ".trash"  # the trash of a destination that is a folder, below that folder
 Role = Literal["original", "rendition"]
 Verdict = Literal["verified", "pending", "absent", "unverifiable"]
 

@@ -31,6 +31,7 @@ from resources.settings_sections import (
     FolderSource,
     LibrarySettings,
     Name,
+    ReleaseSettings,
     RootsSettings,
     RunsSettings,
     TierSettings,
@@ -44,6 +45,7 @@ __all__ = [
     "DeduplicationSettings",
     "FolderSource",
     "LibrarySettings",
+    "ReleaseSettings",
     "RootsSettings",
     "RunsSettings",
     "Settings",
@@ -84,6 +86,7 @@ class Settings(BaseSettings):
     deduplication: DeduplicationSettings = Field(default_factory=DeduplicationSettings)
     compression: CompressionSettings = Field(default_factory=CompressionSettings)
     library: LibrarySettings = Field(default_factory=LibrarySettings)
+    release: ReleaseSettings = Field(default_factory=ReleaseSettings)
     runs: RunsSettings = Field(default_factory=RunsSettings)
     compute: ComputeSettings = Field(default_factory=ComputeSettings)
     web: WebSettings = Field(default_factory=WebSettings)

@@ -198,6 +198,18 @@ class LibrarySettings(Section):
         return _check_template(template)
 
 
+class ReleaseSettings(Section):
+    """What leaves its place once it is proven elsewhere. Off by default, and always by way of a trash."""
+
+    enabled: bool = Field(
+        default=False,
+        description="Whether renditions that a newer one has replaced go to the trash, each on proof. Never originals.",
+    )
+    copies: int = Field(
+        default=1, ge=1, le=10, description="Proven copies of exactly its bytes that a file needs elsewhere to go."
+    )
+
+
 class RunsSettings(Section):
     """When runs start, and how much they take on."""
 

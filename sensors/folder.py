@@ -10,12 +10,14 @@ from collections.abc import Sequence
 import dagster as dg
 
 from jobs.chain import CHAIN_JOB, chain_job, requests_for
+from jobs.recovery import fail_runs_without_a_lease
 from pipeline.assembly import Platform
 from pipeline.discovery import Discovery, look
 from pipeline.failures import RefusedForSafety
 from resources.folder import SourceMissing
 
 LOCAL_FOLDER = "local_folder"
+REST_MINUTES = 15
 
 
 def folder_sensor(every_seconds: int, gap_days: int) -> dg.SensorDefinition:
@@ -41,7 +43,10 @@ def folder_sensor(every_seconds: int, gap_days: int) -> dg.SensorDefinition:
             found = any(one.new for one in looks)
             again = _left_over(context.cursor) and not _canceled(context.instance)
             days = platform.due_dates(aged=False) if found or again else []
-        requests = list(requests_for(context.instance, days, gap_days, "folder_sensor"))
+            if days:
+                platform.clean_up()
+                fail_runs_without_a_lease(context.instance, platform)
+        requests = list(requests_for(context.instance, days, gap_days, "folder_sensor", REST_MINUTES))
         for problem in problems:
             context.log.warning(problem)
         waiting = len(days) > 0
@@ -93,7 +98,7 @@ def _why_not(problems: Sequence[str], looks: Sequence[Discovery], waiting: bool)
     if not looks:
         return "No folder is watched. Run: mediapipe-assets run --source DIR"
     if waiting:
-        return "A run for these days is under way."
+        return f"A run for these days is under way, or failed less than {REST_MINUTES} minutes ago."
     unsettled = sum(one.unsettled for one in looks)
     return f"{unsettled} files are still being written." if unsettled else "Nothing is new."
 

@@ -30,6 +30,7 @@ CHAIN = {
     "nas-2/uploaded_media": (["nas-2/staged_media"], "destination_nas_2", {"archive"}),
     "nas-2/verified_media": (["nas-2/uploaded_media"], "destination_nas_2", {"archive"}),
     "sorted_library": (["archive/verified_media", "nas-2/verified_media"], "browse", {"folder"}),
+    "released_media": (["archive/verified_media", "nas-2/verified_media"], "browse", {"folder"}),
 }
 CHECKS = {
     "folder_originals": [

@@ -1,7 +1,7 @@
 """From the sources to one kept file with its rendition, and the tree to browse.
 
 Belongs here: `local_folder`, `folder_originals`, `deduplicated_media`, `compressed_media`,
-`sorted_library`. Does not belong here: destinations (`mediapipe_assets.assets.destinations`).
+`sorted_library`, `released_media`. Does not belong here: destinations (`mediapipe_assets.assets.destinations`).
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import dagster as dg
 
 from catalog.bundles import LIBRARY
 from catalog.media import DEDUPLICATED
-from catalog.renditions import COMPRESSED
+from catalog.renditions import COMPRESSED, RELEASED
 from catalog.sources import ORIGINALS
 from mediapipe_assets.assets.factory import OWNERS, stage_asset
 
@@ -78,4 +78,21 @@ def sorted_library_asset(
         kinds={"folder"},
         partitions=partitions,
         description="A tree by date to browse, over the originals that have a proven copy. Links, not copies.",
+    )
+
+
+def released_media_asset(
+    partitions: dg.PartitionsDefinition[str], verified: Sequence[dg.AssetKey]
+) -> dg.AssetsDefinition:
+    """Returns what has left its place for the trash, on proof; switched off unless the settings say otherwise."""
+    return stage_asset(
+        RELEASED,
+        deps=list(verified),
+        group="browse",
+        kinds={"folder"},
+        partitions=partitions,
+        description=(
+            "Renditions that a newer one has replaced, moved to the trash once copies of exactly their bytes are "
+            "proven anew; `mediapipe-assets undo` brings them back. Originals never leave. Off by default."
+        ),
     )

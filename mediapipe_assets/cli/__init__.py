@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -29,6 +30,7 @@ _COMMANDS = {
     "status": ("report", "Say what the library holds and how far it is delivered."),
     "history": ("report", "Tell the story of one file."),
     "acknowledge": ("report", "Say that you have seen that a file is damaged or rejected."),
+    "undo": ("undo", "Bring a file back from the trash to where it stood."),
     "doctor": ("doctor", "Check the installation and say what to change."),
     "config": ("config", "Show the settings and where each comes from."),
 }
@@ -66,6 +68,8 @@ def cli(home: Path | None) -> None:
 def main() -> None:
     """Runs the command line and ends the process with its exit code."""
     warnings.filterwarnings("ignore")  # what libraries tell each other is not for the person
+    # As Ctrl-C: otherwise the process would end at once, and leave the database running.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(_code_of())
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.execution.api import execute_run
 from dagster._core.remote_origin import (
     ManagedGrpcPythonEnvCodeLocationOrigin,
@@ -48,6 +49,7 @@ def execute_chain(
 
     Raises:
         RunStopped: The run failed as a whole; the message says why.
+        KeyboardInterrupt: Ctrl-C or SIGTERM, which Dagster takes for a failure of the step.
     """
     job = definitions.resolve_job_def(CHAIN_JOB).get_subset(asset_selection=set(selection))
     run = instance.create_run_for_job(
@@ -59,6 +61,8 @@ def execute_chain(
     )
     result = execute_run(InMemoryJob(job), run, instance)
     if not result.success:
+        if _interrupted(result):
+            raise KeyboardInterrupt
         raise RunStopped(_why(result))
     return run.run_id
 
@@ -69,6 +73,17 @@ def _origin() -> RemoteJobOrigin:
         LoadableTargetOrigin(module_name="mediapipe_assets.definitions"), LOCATION
     )
     return RemoteJobOrigin(RemoteRepositoryOrigin(location, REPOSITORY), CHAIN_JOB)
+
+
+def _interrupted(result: dg.JobExecutionResult) -> bool:
+    errors = [getattr(event.event_specific_data, "error", None) for event in result.all_events]
+    while errors:
+        error = errors.pop()
+        if error is not None:
+            if error.cls_name == DagsterExecutionInterruptedError.__name__:
+                return True
+            errors.append(error.cause)
+    return False
 
 
 def _why(result: dg.JobExecutionResult) -> str:

@@ -27,14 +27,16 @@ PLAIN_SECONDS = 10.0
 
 
 class Display:
-    """Shows each stage's progress for as long as it is entered."""
+    """Shows how far each stage has come over all runs of one command."""
 
     def __init__(self, console: Console) -> None:
         """Takes the console to show it on; a bar is drawn only where it is a terminal."""
         self._console = console
         self._bar: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
-        self._said: dict[str, float] = {}
+        self._before: dict[str, int] = {}
+        self._now: dict[str, tuple[int, int]] = {}
+        self._said = time.monotonic()
 
     def __enter__(self) -> Display:
         if self._console.is_terminal:
@@ -46,7 +48,6 @@ class Display:
                 TimeRemainingColumn(),
                 console=self._console,
             )
-            self._tasks = {}
             self._bar.start()
         return self
 
@@ -54,18 +55,36 @@ class Display:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+        else:
+            self._say_all()
+
+    def runs(self, done: int, total: int) -> None:
+        """Shows how many ranges of days are done; what the stages did in the last one is added up."""
+        for stage, (finished, _) in self._now.items():
+            self._before[stage] = self._before.get(stage, 0) + finished
+        self._now.clear()
+        if total > 1:
+            self._draw("ranges of days", done, total, "")
 
     def show(self, stage: str, done: int, total: int, seconds: float) -> None:
-        """Shows that a stage has done so many of so many files."""
-        rate = f"{done / seconds:.1f}/s" if seconds > 0 else ""
+        """Shows that a stage has done so many of so many files of the present range."""
+        self._now[stage] = (done, total)
+        before = self._before.get(stage, 0)
+        self._draw(stage, before + done, before + total, f"{done / seconds:.1f}/s" if seconds > 0 else "")
+
+    def _draw(self, name: str, done: int, total: int, rate: str) -> None:
         if self._bar is not None:
-            task = self._tasks.get(stage)
-            if task is None:
-                task = self._tasks[stage] = self._bar.add_task(stage, total=total, rate=rate)
-            self._bar.update(task, completed=done, total=max(done, total), rate=rate)
-        elif done == total or time.monotonic() - self._said.get(stage, 0.0) > PLAIN_SECONDS:
-            self._said[stage] = time.monotonic()
-            self._console.print(f"{stage}: {done} of {total} {rate}", highlight=False, soft_wrap=True)
+            if name not in self._tasks:
+                self._tasks[name] = self._bar.add_task(name, total=total, rate=rate)
+            self._bar.update(self._tasks[name], completed=done, total=max(done, total), rate=rate)
+        elif time.monotonic() - self._said > PLAIN_SECONDS:
+            self._said = time.monotonic()
+            self._console.print(f"{name}: {done} of {total} {rate}", highlight=False, soft_wrap=True)
+
+    def _say_all(self) -> None:
+        for stage in {**self._before, **self._now}:
+            done = self._before.get(stage, 0) + self._now.get(stage, (0, 0))[0]
+            self._console.print(f"{stage}: {done}", highlight=False, soft_wrap=True)
 
 
 _display = Display(Console(file=sys.stderr))

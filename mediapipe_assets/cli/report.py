@@ -31,7 +31,7 @@ def run_report(platform: Platform, run_ids: Sequence[str], seconds: float) -> di
     from catalog.bundles import LIBRARY
     from catalog.deliveries import stage_name
     from catalog.media import DEDUPLICATED
-    from catalog.renditions import COMPRESSED
+    from catalog.renditions import COMPRESSED, RELEASED
     from catalog.sources import ORIGINALS
 
     with platform.engine.connect() as connection:
@@ -51,7 +51,7 @@ def run_report(platform: Platform, run_ids: Sequence[str], seconds: float) -> di
         "rejected": rejected,
         "damaged": figure(ORIGINALS, "damaged"),
         "failed": failed,
-        "failed_later": sum(figure(stage, "failed") for stage in (DEDUPLICATED, COMPRESSED, LIBRARY)),
+        "failed_later": sum(figure(stage, "failed") for stage in (DEDUPLICATED, COMPRESSED, LIBRARY, RELEASED)),
         "near_duplicates": figure(DEDUPLICATED, "near_duplicates"),
         "renditions": figure(COMPRESSED, "renditions"),
         "bytes_before": figure(COMPRESSED, "bytes_before"),

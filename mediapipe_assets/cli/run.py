@@ -236,8 +236,7 @@ def _work(platform: Any, wishes: Wishes) -> Done:
     with _session(platform, wishes) as session:
         session.observe(looks)
         for _ in range(PASSES):
-            for scope in merge_dates(days, platform.settings.runs.merge_gap_days):
-                done.run_ids.append(session.run(scope))
+            done.run_ids += session.run_all(merge_dates(days, platform.settings.runs.merge_gap_days))
             before, days = days, _due(platform, wishes)
             if not days or days == before or wishes.limit or wishes.redo == "all":
                 break
@@ -265,9 +264,9 @@ class _Session:
         os.environ.update(dagster_environment(home, url))
         import dagster as dg
 
+        from jobs.recovery import fail_runs_without_a_lease
         from mediapipe_assets.cli.progress import TerminalPipelineResource, progress_display
         from mediapipe_assets.definitions import build_defs
-        from mediapipe_assets.recovery import fail_runs_without_a_lease
 
         self._wishes = wishes
         self._instance = dg.DagsterInstance.get()
@@ -278,7 +277,16 @@ class _Session:
         overrides = {"pipeline": TerminalPipelineResource.configure_at_launch()}
         self._definitions = build_defs(platform.settings, overrides)
 
+    def run_all(self, scopes: Sequence[Any]) -> Iterator[str]:
+        """Runs one range of days after the other, and yields each run's id as it ends."""
+        with self._display as display:
+            for number, scope in enumerate(scopes):
+                display.runs(number, len(scopes))
+                yield self.run(scope)
+            display.runs(len(scopes), len(scopes))
+
     def run(self, scope: Any) -> str:
+        """Runs one range of days and returns the run's id."""
         from mediapipe_assets.cli.execute import execute_chain
         from mediapipe_assets.partitions import range_tags
 
@@ -287,14 +295,13 @@ class _Session:
             "resources": {"pipeline": {"config": {"redo": wishes.redo, "limit": wishes.limit}}},
             "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
         }
-        with self._display:
-            return execute_chain(
-                self._definitions,
-                self._instance,
-                tags={**range_tags(scope), "mediapipe/asked_for_by": "mediapipe-assets run"},
-                run_config=config,
-                selection=self._selection(),
-            )
+        return execute_chain(
+            self._definitions,
+            self._instance,
+            tags={**range_tags(scope), "mediapipe/asked_for_by": "mediapipe-assets run"},
+            run_config=config,
+            selection=self._selection(),
+        )
 
     def observe(self, looks: Sequence[Any]) -> None:
         """Shows in the UI what the folders held, as the sensor does."""

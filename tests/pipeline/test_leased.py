@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import time
+from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -18,13 +21,31 @@ from tests.the_catalog import ALWAYS, DAY, add_observation, rules
 def test_a_lease_gives_back_what_it_held_whatever_happens(engine: Engine) -> None:
     with engine.begin() as connection:
         add_observation(connection)
-    with pytest.raises(RuntimeError), leased(engine, "run") as lease_id:
+    with pytest.raises(RuntimeError), leased(engine, "run", {}, folders_of_day) as lease_id:
         with engine.begin() as connection:
             assert work.claim(connection, sources.to_store, ALWAYS, rules(lease_id), 9)
         raise RuntimeError
+    _nothing_is_held(engine)
+
+
+def test_a_disk_that_went_away_does_not_keep_a_lease_from_ending_nor_hide_why(engine: Engine) -> None:
+    def away(_: object, day: date) -> Iterator[Path]:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with engine.begin() as connection:
+        add_observation(connection)
+    with pytest.raises(RuntimeError, match="the reason"), leased(engine, "run", {}, away) as lease_id:
+        with engine.begin() as connection:
+            assert work.claim(connection, sources.to_store, ALWAYS, rules(lease_id), 9)
+        raise RuntimeError("the reason")
+    _nothing_is_held(engine)
+
+
+def _nothing_is_held(engine: Engine) -> None:
     with engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM work")).scalar() == 0
-        assert leases.ended_runs(connection, ["run"]) == {"run"}
+        assert leases.dead_leases(connection) == []
+        assert leases.living_runs(connection) == set()
 
 
 def test_the_parts_of_a_killed_run_are_removed_and_nobody_elses(engine: Engine, tmp_path: Path) -> None:

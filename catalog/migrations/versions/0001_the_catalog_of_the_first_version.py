@@ -215,6 +215,9 @@ def upgrade() -> None:
         sa.Column("seconds", sa.Float(), server_default="0", nullable=False),
         sa.Column("run_id", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("superseded_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("release_after", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("trash_path", sa.Text(), nullable=True),
         sa.Column("retired_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
             "(outcome = 'made') = (path IS NOT NULL AND sha256 IS NOT NULL AND size IS NOT NULL)",
@@ -233,6 +236,14 @@ def upgrade() -> None:
     )
     op.create_index("ix_renditions_run_id", "renditions", ["run_id"], unique=False, schema="mediapipe")
     op.create_index("ix_renditions_sha256", "renditions", ["sha256"], unique=False, schema="mediapipe")
+    op.create_index(
+        "ix_renditions_superseded",
+        "renditions",
+        ["media_file_id"],
+        unique=False,
+        schema="mediapipe",
+        postgresql_where=sa.text("superseded_at IS NOT NULL AND retired_at IS NULL"),
+    )
     op.create_table(
         "source_files",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -458,6 +469,8 @@ def upgrade() -> None:
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("remote_path", sa.Text(), nullable=False),
         sa.Column("replaces_path", sa.Text(), nullable=True),
+        sa.Column("replaces_sha256", sa.String(length=64), nullable=True),
+        sa.Column("replace_after", sa.DateTime(timezone=True), nullable=True),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("remote_ids", postgresql.JSONB(astext_type=sa.Text()), server_default="{}", nullable=False),
@@ -470,6 +483,7 @@ def upgrade() -> None:
             "(state = 'verified') <= (evidence IS NOT NULL AND evidence_at IS NOT NULL)",
             name=op.f("ck_deliveries_evidence"),
         ),
+        sa.CheckConstraint("(replaces_path IS NULL) = (replaces_sha256 IS NULL)", name=op.f("ck_deliveries_replaces")),
         sa.CheckConstraint("role IN ('original', 'rendition')", name=op.f("ck_deliveries_role")),
         sa.CheckConstraint("state IN ('staged', 'uploaded', 'verified')", name=op.f("ck_deliveries_state")),
         sa.ForeignKeyConstraint(["batch_id"], ["mediapipe.batches.id"], name=op.f("fk_deliveries_batch_id")),
@@ -500,6 +514,14 @@ def upgrade() -> None:
         ["destination", "partition_date", "id"],
         unique=False,
         schema="mediapipe",
+    )
+    op.create_index(
+        "ix_deliveries_replacing",
+        "deliveries",
+        ["destination", "partition_date", "id"],
+        unique=False,
+        schema="mediapipe",
+        postgresql_where=sa.text("replaces_path IS NOT NULL"),
     )
     op.create_table(
         "staging_queue",

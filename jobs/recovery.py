@@ -1,7 +1,7 @@
 """Dagster's view of runs that were killed.
 
-Belongs here: marking such runs as failed, so that the UI does not show them as running for ever. Does
-not belong here: their claims and temporary files (`pipeline.run`).
+Belongs here: marking such runs as failed, so that the UI does not show them as running for ever, and
+their days are asked for again. Does not belong here: their claims and temporary files (`pipeline.run`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 import dagster as dg
 
 from catalog import leases
-from jobs.chain import CHAIN_JOB
+from jobs.chain import CHAIN_JOB, KILLED
 from pipeline.assembly import Platform
 
 # A run has no lease in the moments between its start and its first step.
@@ -35,6 +35,7 @@ def fail_runs_without_a_lease(instance: dg.DagsterInstance, platform: Platform) 
         run_id = record.dagster_run.run_id
         old = record.start_time is not None and time.time() - record.start_time > STARTING_SECONDS
         if run_id not in living and (run_id in ended or old):
+            instance.add_run_tags(run_id, {KILLED: "true"})
             instance.report_run_failed(
                 record.dagster_run, "The process of this run ended without a word. Its files go on with the next run."
             )
