@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from benchmarks.pictures import SETTLED_SECONDS
 from benchmarks.savings import corpus
 from benchmarks.second_pass import script
 from benchmarks.session import environment_of
+from resources.postgres import EmbeddedPostgres
 
 MOST_SECONDS, MOST_MEMORY = 30.0, 1024 * MB
 FINISHED = (0, 3)
@@ -57,7 +58,7 @@ def _good(folder: Path, base: Path) -> list[Figure]:
     home, source = _copied(folder, base, "good")
     report, seconds, _ = _run(home, source)
     files = [path for path in source.rglob("*") if path.is_file()]
-    stories = [_history(home, path) for path in files]
+    stories = _histories(home, files)
     proven = [story for story in stories if _is_proven(story)]
     decided = [story for story in stories if story.get("rendition") or story.get("compression")]
     _print_unproven(files, stories)
@@ -109,9 +110,10 @@ def _bad(folder: Path, base: Path) -> list[Figure]:
     bad = [path for path in sorted(source.rglob("*")) if path.is_file()]
     shutil.copy2(good, source / "a_good_one.jpg")
     report, seconds, _ = _run(home, source)
-    beside = _is_proven(_history(home, source / "a_good_one.jpg"))
-    stories = {path.name: _history(home, path) for path in bad}
-    alone = [_alone(path, base, stories[path.name]) for path in bad]
+    *told_of, good_story = _histories(home, [*bad, source / "a_good_one.jpg"])
+    beside = _is_proven(good_story)
+    stories = {path.name: story for path, story in zip(bad, told_of, strict=True)}
+    alone = list(_alone(bad, base, stories))
     rows = [(one.name, one.state, f"{one.seconds:.1f} s", f"{one.memory / MB:.0f} MiB", one.reason) for one in alone]
     print_table(("bad file", "ends", "time alone", "largest process", "reason"), rows)
     told = [one for one in alone if one.state in ("damaged", "rejected") and one.reason]
@@ -134,16 +136,16 @@ def _bad(folder: Path, base: Path) -> list[Figure]:
     ]
 
 
-def _alone(path: Path, base: Path, story: dict[str, Any]) -> _Seen:
-    source = base / "alone" / "source"
-    source.mkdir(parents=True)
-    shutil.copy2(path, source)
-    settled = {"MEDIAPIPE_SOURCES__SOURCE__SETTLE_SECONDS": "0"}
-    try:
-        _, seconds, memory = _run(base / "alone" / "home", source, settled)
-    finally:
-        shutil.rmtree(base / "alone")
-    return _Seen(path.name, str(story.get("state")), str(story.get("reason") or ""), seconds, memory)
+def _alone(files: Sequence[Path], base: Path, stories: dict[str, dict[str, Any]]) -> Iterator[_Seen]:
+    for number, path in enumerate(files):
+        (base / f"alone-{number}").mkdir()
+        shutil.copy2(path, base / f"alone-{number}")
+    time.sleep(SETTLED_SECONDS)
+    for number, path in enumerate(files):
+        _, seconds, memory = _run(base / "home-alone", base / f"alone-{number}")
+        shutil.rmtree(base / "home-alone")
+        story = stories[path.name]
+        yield _Seen(path.name, str(story.get("state")), str(story.get("reason") or ""), seconds, memory)
 
 
 def _copied(folder: Path, base: Path, name: str) -> tuple[Path, Path]:
@@ -153,12 +155,12 @@ def _copied(folder: Path, base: Path, name: str) -> tuple[Path, Path]:
     return base / f"home-{name}", source
 
 
-def _run(home: Path, source: Path, more: dict[str, str] | None = None) -> tuple[dict[str, Any], float, int]:
+def _run(home: Path, source: Path) -> tuple[dict[str, Any], float, int]:
     start = time.monotonic()
     with Largest(os.getpid()) as largest:
         done = subprocess.run(
             [script(), "run", "--source", str(source), "--json"],
-            env=environment_of(home, more),
+            env=environment_of(home),
             capture_output=True,
             text=True,
             check=False,
@@ -166,6 +168,11 @@ def _run(home: Path, source: Path, more: dict[str, str] | None = None) -> tuple[
     if done.returncode not in FINISHED:
         raise RuntimeError(f"the run over {source.name} ended with {done.returncode}:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout), time.monotonic() - start, largest.bytes
+
+
+def _histories(home: Path, paths: Sequence[Path]) -> list[dict[str, Any]]:
+    with EmbeddedPostgres(home):  # held, so that it does not start and stop for each
+        return [_history(home, path) for path in paths]
 
 
 def _history(home: Path, path: Path) -> dict[str, Any]:

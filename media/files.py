@@ -19,6 +19,7 @@ from typing import BinaryIO, TypedDict
 
 PART_PREFIX = ".mpa-"
 PART_SUFFIX = ".part"
+ROOT_MARKER = ".mediapipe-root"
 CHUNK = 1 << 20
 ORIGINAL_MODE = 0o444
 _FICLONE = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
@@ -38,6 +39,10 @@ class Hashes(TypedDict):
 
 class SourceChanged(Exception):
     """The file changed while it was read; the copy is not to be trusted."""
+
+
+class RootAway(Exception):
+    """A folder that we write to lacks its marker: its disk is no longer mounted."""
 
 
 class ContentMismatch(Exception):
@@ -101,6 +106,32 @@ def make_folder(folder: Path) -> None:
     with contextlib.suppress(FileExistsError):
         folder.mkdir()
     fsync_folder(folder.parent)
+
+
+def make_folder_below(root: Path, folder: Path) -> None:
+    """Creates `folder` below a root of ours, but never on the empty mount point of a disk that went away.
+
+    Args:
+        root: A root with its marker.
+        folder: A folder below it.
+
+    Raises:
+        RootAway: The folder is missing and so is the root's marker.
+    """
+    if folder.is_dir():
+        return
+    refuse_missing_root(root)
+    make_folder(folder)
+
+
+def refuse_missing_root(root: Path) -> None:
+    """Makes sure that a root of ours carries its marker.
+
+    Raises:
+        RootAway: It does not.
+    """
+    if not (root / ROOT_MARKER).is_file():
+        raise RootAway(f"The folder {root} has lost its marker ({ROOT_MARKER}): its disk seems to be away. Mount it")
 
 
 def commit_part(part: Path, final: Path) -> None:

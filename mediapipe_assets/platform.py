@@ -134,7 +134,7 @@ class PipelineResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             redo=self.redo.value,
             limit=self.limit,
             max_attempts=runs.max_attempts,
-            backoff_seconds=tuple(first * 4**step for step in range(5)),
+            backoff_seconds=tuple(first * 2**step for step in range(8)),
             today=self._platform.today,
             progress=progress,
         )

@@ -20,7 +20,7 @@ from catalog.media import MediaFile
 from catalog.paths import from_text, to_text
 from catalog.renditions import TierDates
 from catalog.work import WorkQuery
-from media.files import ORIGINAL_MODE, commit_part, make_folder, part_path
+from media.files import ORIGINAL_MODE, commit_part, make_folder_below, part_path
 from media.renditions import make_rendition
 from media.tiers import Tier, tier_for
 from pipeline import layout
@@ -99,7 +99,7 @@ class CompressionStage(Stage[MediaFile]):
         if self._never(item) is not None:
             return None
         part = self._part(item, run)
-        make_folder(part.parent)
+        make_folder_below(self._roots[layout.RENDITIONS], part.parent)
         original = self._originals[item.stored_root] / from_text(item.stored_path)
         plan = self._tier(item, run).plan
         options = {"kind": item.kind, "format": item.format, "plan": plan.to_dict()}

@@ -12,7 +12,7 @@ from concurrent.futures import TimeoutError as TaskTimeout
 
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from media.files import ContentMismatch, SourceChanged
+from media.files import ContentMismatch, RootAway, SourceChanged
 
 
 class RunStopped(Exception):
@@ -35,6 +35,8 @@ def stops_the_run(error: BaseException) -> RunStopped | None:
     """Returns the end of the run that an error means, None when it concerns one file alone."""
     if isinstance(error, RunStopped):
         return error
+    if isinstance(error, RootAway):
+        return RunStopped(f"{error}, then run again: it goes on where it stopped. Nothing is lost.")
     if isinstance(error, DBAPIError) and _database_is_away(error):
         return RunStopped("The database went away in the middle of the run. Nothing is lost: start it and run again.")
     if isinstance(error, OSError) and error.errno in _DISK_FULL:

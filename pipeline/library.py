@@ -18,7 +18,7 @@ from catalog.bundles import LibraryItem
 from catalog.logs import log_event
 from catalog.paths import from_text, to_text
 from catalog.work import WorkQuery
-from media.files import make_folder, part_path
+from media.files import make_folder_below, part_path
 from media.links import link_or_clone
 from pipeline import layout
 from pipeline.run import Run
@@ -71,7 +71,7 @@ class LibraryStage(Stage[LibraryItem]):
         final = self._root / path
         if _is_foreign(final, target):
             raise FileExistsError(errno.EEXIST, "another file stands there and is not overwritten", str(final))
-        make_folder(final.parent)
+        make_folder_below(self._root, final.parent)
         link_or_clone(target, final, part_path(final, run.tag), self._link)
         bundles.set_library(connection, item.id, to_text(path), f"{item.stored_root}/{item.stored_path}")
         log_event(

@@ -19,7 +19,7 @@ from catalog.logs import log_event
 from catalog.paths import from_text, to_text
 from catalog.sources import SourceFile
 from catalog.work import WorkQuery
-from media.files import ORIGINAL_MODE, SourceChanged, commit_part, hash_file, make_folder, part_path
+from media.files import ORIGINAL_MODE, SourceChanged, commit_part, hash_file, make_folder_below, part_path
 from media.ingest import ingest
 from pipeline import layout
 from pipeline.failures import WorkerDied, is_task_timeout
@@ -94,7 +94,7 @@ class OriginalsStage(Stage[Item]):
     def task(self, item: Item, run: Run) -> Task:
         """Reads, copies, hashes and looks at the file."""
         if item.part is not None:
-            make_folder(item.part.parent)
+            make_folder_below(self._roots[layout.ORIGINALS], item.part.parent)
         options = {"known": item.known, "thumbnail": str(self._thumbnail(item)), "decode": item.broken is None}
         return Task(ingest, (str(item.path), str(item.part) if item.part else None), options)
 

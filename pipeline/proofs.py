@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn, Protocol
 
-from media.files import hash_file
+from media.files import RootAway, hash_file
 from resources.delivery import DeletionProof, Evidence, Intent, Role
 
 _TOKEN = object()
@@ -205,6 +205,8 @@ def _seen(doomed: Doomed, one: Candidate) -> ProvenCopy | str:
         evidence = one.witness.evidence(one.intent)
     except OSError as error:
         return f"it cannot be looked at now ({error.strerror or error})"
+    except RootAway as error:
+        return f"it cannot be looked at now ({error})"
     if evidence.verdict != "verified":
         return evidence.reason or f"it is {evidence.verdict}"
     if evidence.facts.get("sha256") != doomed.sha256:

@@ -14,10 +14,10 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from catalog import config
-from media.files import atomic_write, make_folder
+from media.files import ROOT_MARKER, atomic_write, make_folder
 from pipeline.failures import RefusedForSafety
 
-MARKER = ".mediapipe-root"
+MARKER = ROOT_MARKER
 
 
 def ensure_roots(connection: Connection, roots: Mapping[str, Path]) -> None:

@@ -28,6 +28,7 @@ from media.files import (
     fsync_folder,
     hash_file,
     make_folder,
+    make_folder_below,
     part_path,
     place_in_trash,
     refuse_change,
@@ -80,6 +81,7 @@ def move_to_trash(proof: SafeDeleteProof, path: Path, trash_root: Path, relative
         TypeError: `proof` is none.
         NotMoved: The proof is of another file, or the file is an original.
         ContentMismatch: The file does not hold the bytes of the proof; it was left in its place.
+        RootAway: The trash has lost its marker, so its disk seems to be away.
         SourceChanged: It changed while it was looked at; it was left in its place.
         OSError: The file system refused; it was left in its place.
     """
@@ -91,7 +93,7 @@ def move_to_trash(proof: SafeDeleteProof, path: Path, trash_root: Path, relative
         raise NotMoved(f"the proof is of {proof.subject}, not of {path}")
     before = _hold_against(path, proof.sha256)
     target = place_in_trash(trash_root, relative, day)
-    make_folder(target.parent)
+    make_folder_below(trash_root, target.parent)
     _move(path, target, proof.sha256, before)
     return target
 

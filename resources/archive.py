@@ -17,8 +17,10 @@ from media.files import (
     copy_verified,
     hash_file,
     make_folder,
+    make_folder_below,
     place_in_trash,
     refuse_change,
+    refuse_missing_root,
     rename_known,
 )
 from resources.delivery import (
@@ -74,9 +76,11 @@ class ArchiveFolder:
 
         Raises:
             ForeignFile: Something else stands at its path.
+            RootAway: The folder's disk is no longer mounted.
             OSError: Reading or writing failed; nothing is left behind.
         """
         target = self.path / intent.remote_path
+        make_folder_below(self.path, target.parent)
         if os.path.lexists(target):
             self._refuse_foreign(target, intent)
             return Acknowledgement(recovered=True)
@@ -91,6 +95,7 @@ class ArchiveFolder:
         try:
             found = hash_file(str(target), cold=True)
         except FileNotFoundError:
+            refuse_missing_root(self.path)  # a disk that is away has lost nothing
             return Evidence("absent", reason=f"the copy is no longer at {target}")
         facts = {"sha256": found["sha256"], "size": found["size"], "read_back": True}
         if found["sha256"] != intent.sha256:

@@ -9,10 +9,12 @@ behind the same function.
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import resource
 import signal
+import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -23,6 +25,7 @@ import psutil
 from pebble import ProcessPool
 
 _MB = 1 << 20
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +100,21 @@ class ComputePool:
 
 
 def _prepare_worker(memory: int) -> None:
+    _die_with_parent()
     # One thread a worker: the pool is the parallelism, and two levels of it only fight over the cores.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     # Ctrl-C is for the run, which then ends the pool in order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _die_with_parent() -> None:
+    """Has the kernel end this worker together with its run.
+
+    A worker that outlived a killed run would go on writing after the next run has cleaned up behind it.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == 1:
+            os._exit(1)  # it died before this was said

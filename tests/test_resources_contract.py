@@ -23,7 +23,7 @@ from resources.archive import ArchiveFolder, ForeignFile
 from resources.compute import ComputePool, Task, fitting_workers
 from resources.delivery import Intent
 from resources.folder import SourceMissing, is_edit, list_folder, stem_key, takeout_subject
-from tests.the_catalog import DAY
+from tests.the_catalog import DAY, a_root
 
 BYTES = b"the bytes of a photo"
 
@@ -123,7 +123,7 @@ class DestinationContract:
 
 class FolderPlace:
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = a_root(path)
         self.destination = ArchiveFolder("archive", path)
 
     def put(self, remote_path: str, content: bytes) -> None:

@@ -9,6 +9,7 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import Future
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from catalog import leases, sources, tables
 from catalog.engine import open_engine
 from catalog.migrate import migrate
 from catalog.work import ClaimRules, Scope
+from media.files import ROOT_MARKER
 from pipeline.run import Run
 from resources.compute import Task
 from resources.postgres import EmbeddedPostgres
@@ -160,3 +162,10 @@ class InlinePool:
 
 def a_run(engine: Engine, lease_id: int, **given: Any) -> Run:
     return Run(engine=engine, pool=InlinePool(), run_id="run", lease_id=lease_id, **{"scope": ALWAYS, **given})
+
+
+def a_root(folder: Path) -> Path:
+    """A folder of ours with its marker, as a first start makes it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ROOT_MARKER).write_text("{}")
+    return folder

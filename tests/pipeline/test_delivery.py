@@ -15,7 +15,7 @@ from pipeline.library import LibraryStage
 from pipeline.soundness import unsound_originals, unsound_renditions
 from pipeline.stage import StageReport, work_off
 from resources.archive import ArchiveFolder
-from tests.the_catalog import DAY, a_run, add_stored, lease, sha
+from tests.the_catalog import DAY, a_root, a_run, add_stored, lease, sha
 
 
 def add_member(engine: Engine, name: str = "IMG_1.JPG", **given: Any) -> tuple[int, int]:
@@ -92,7 +92,7 @@ class Shelf:
     def __init__(self, folder: Path, engine: Engine) -> None:
         self.engine = engine
         self.original = folder / "originals" / "a.jpg"
-        self.library = folder / "library"
+        self.library = a_root(folder / "library")
         self.original.parent.mkdir()
         self.original.write_bytes(b"the photo")
         _, self.member = add_member(engine, stored_path="a.jpg")

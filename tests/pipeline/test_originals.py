@@ -11,18 +11,19 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
+from media.files import ROOT_MARKER
 from pipeline.failures import WorkerDied
 from pipeline.originals import OriginalsStage, SourceRoot
 from pipeline.stage import StageReport, work_off
 from tests.pipeline.test_discovery import look_at, photo
-from tests.the_catalog import a_run, lease
+from tests.the_catalog import a_root, a_run, lease
 
 
 class Library:
     def __init__(self, folder: Path, engine: Engine) -> None:
         self.engine = engine
         self.photos = folder / "photos"
-        self.roots = {"originals": folder / "originals", "thumbnails": folder / "thumbnails"}
+        self.roots = {"originals": a_root(folder / "originals"), "thumbnails": folder / "thumbnails"}
         self.photos.mkdir()
 
     def stage(self, copied: bool = True) -> OriginalsStage:
@@ -38,7 +39,9 @@ class Library:
             return [tuple(row) for row in connection.execute(text(f"SELECT {columns} FROM {table} ORDER BY id"))]
 
     def originals(self) -> list[Path]:
-        return sorted(path for path in self.roots["originals"].rglob("*") if path.is_file())
+        return sorted(
+            path for path in self.roots["originals"].rglob("*") if path.is_file() and path.name != ROOT_MARKER
+        )
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from catalog import bundles, deliveries, renditions
-from media.files import ContentMismatch
+from media.files import ROOT_MARKER, ContentMismatch, RootAway
 from media.tiers import Plan, Tier
 from pipeline import layout, release, trash
 from pipeline.assembly import Platform
@@ -51,6 +51,12 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def marked(root: Path) -> Path:
+    """A root as the start of a run leaves it."""
+    put(root / ROOT_MARKER, b"{}")
+    return root
+
+
 def put(path: Path, data: bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
@@ -75,7 +81,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Elsewhere:
-    put(tmp_path / "archive" / "IMG.jpg", BYTES)
+    put(marked(tmp_path / "archive") / "IMG.jpg", BYTES)
     return Elsewhere("archive", tmp_path / "archive")
 
 
@@ -122,6 +128,11 @@ def _absent(archive: Elsewhere) -> Elsewhere:
     return archive
 
 
+def _no_marker(archive: Elsewhere) -> Elsewhere:
+    (archive.path / ROOT_MARKER).unlink()
+    return _absent(archive)
+
+
 def _a_link(archive: Elsewhere) -> Elsewhere:
     (archive.path / "IMG.jpg").unlink()
     (archive.path / "IMG.jpg").symlink_to(archive.path.parent / "renditions" / "2024" / "IMG.jpg")
@@ -154,6 +165,7 @@ class Vague(Elsewhere):
         (_a_link, "is a link, not a copy"),
         (_same_disk, "on the same disk"),
         (lambda one: Unmounted("archive", one.path), "cannot be looked at now"),
+        (_no_marker, "cannot be looked at now"),
         (lambda one: Vague("archive", one.path), "does not show which bytes"),
     ],
 )
@@ -182,7 +194,7 @@ def test_two_copies_at_one_destination_are_one(file: Path, archive: Elsewhere, t
     both = [said_to_be(archive), said_to_be(archive, path="again.jpg")]
     with pytest.raises(NotProven, match="1 of 2"):
         prove(doomed(file), both, 2)
-    put(tmp_path / "nas" / "IMG.jpg", BYTES)
+    put(marked(tmp_path / "nas") / "IMG.jpg", BYTES)
     proof = prove(doomed(file), [*both, said_to_be(Elsewhere("nas", tmp_path / "nas"))], 2)
     assert [one.destination for one in proof.copies] == ["archive", "nas"]
 
@@ -211,6 +223,7 @@ def test_our_own_folder_is_a_witness_by_its_bytes(tmp_path: Path, file: Path) ->
 
 
 def test_a_trashed_file_comes_back_byte_for_byte(tmp_path: Path, file: Path, proof: SafeDeleteProof) -> None:
+    marked(tmp_path / "trash")
     os.chmod(file, 0o444)
     before = os.stat(file)
     place = move_to_trash(proof, file, tmp_path / "trash", "renditions/2024/IMG.jpg", TODAY)
@@ -235,6 +248,7 @@ def test_between_two_file_systems_the_copy_is_read_back_first(
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(source))
 
     monkeypatch.setattr(trash, "rename_known", across)
+    marked(tmp_path / "trash")
     os.chmod(file, 0o444)
     modified = os.stat(file).st_mtime_ns
     place = move_to_trash(proof, file, tmp_path / "trash", "renditions/2024/IMG.jpg", TODAY)
@@ -247,6 +261,7 @@ def test_between_two_file_systems_the_copy_is_read_back_first(
 
 
 def test_the_trash_never_overwrites(tmp_path: Path, file: Path, archive: Elsewhere) -> None:
+    marked(tmp_path / "trash")
     for number in range(3):
         put(file, BYTES)
         place = move_to_trash(
@@ -277,6 +292,9 @@ def test_only_a_proof_of_this_file_and_these_bytes_moves_it(
         move_to_trash(original, file, tmp_path / "trash", "renditions/IMG.jpg", TODAY)
     put(file, b"changed since")
     with pytest.raises(ContentMismatch):
+        move_to_trash(proof, file, tmp_path / "trash", "renditions/IMG.jpg", TODAY)
+    put(file, BYTES)
+    with pytest.raises(RootAway):
         move_to_trash(proof, file, tmp_path / "trash", "renditions/IMG.jpg", TODAY)
     assert file.exists()
     assert other.exists()
@@ -311,11 +329,11 @@ class Home:
         self.engine = engine
         self.roots = {name: folder / name for name in (layout.ORIGINALS, layout.RENDITIONS, layout.TRASH)}
         for root in self.roots.values():
-            root.mkdir(parents=True)
+            marked(root)
         self.archive = Elsewhere(
             "archive", folder / "archive", "both", "replace" if replace else "keep", same_disk=same_disk
         )
-        self.archive.path.mkdir()
+        marked(self.archive.path)
         self.original = put(self.roots[layout.ORIGINALS] / "2024/05/17/IMG_1.JPG", _jpeg())
         self.today = DAY
         data = self.original.read_bytes()
