@@ -204,13 +204,10 @@ def _loaded(session: Any) -> Callable[..., contextlib.AbstractContextManager[Any
 
     @contextlib.contextmanager
     def opened(platform: Any, wishes: Any) -> Iterator[Any]:
-        with contextlib.ExitStack() as stack:
+        with progress.one_pool(platform.settings):
             with _clock.stopped():
-                stack.enter_context(progress.one_pool(platform.settings))
                 warm(progress._pools[-1])
             yield session
-            with _clock.stopped():
-                stack.close()
 
     return opened
 
