@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from mediapipe_assets.cli import OK, say
 
@@ -138,10 +137,9 @@ def _megabytes(size: float) -> str:
 
 
 def _print_rows(console: Console, rows: Sequence[tuple[str, str]]) -> None:
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    width = max(len(name) for name, _ in rows)
     for name, value in rows:
-        table.add_row(name, value)
-    console.print(table)
+        console.print(f"{name:<{width}}  {value}", markup=False)
 
 
 def _print_named(console: Console, title: str, total: int, files: Sequence[tuple[str, str]]) -> None:
