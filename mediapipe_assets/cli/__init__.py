@@ -90,10 +90,25 @@ def _code_of() -> int:
         return ERROR
     except Exception as error:
         code = _expected(error)
-        if code is None:
+        if code is not None:
+            say(f"Error: {error}")
+            return code
+        stop = _stopped(error)
+        if stop is None:
             raise
-        say(f"Error: {error}")
-        return code
+        say(f"Error: {stop}")
+        return ERROR
+
+
+def _stopped(error: BaseException | None) -> Exception | None:
+    """Returns what a database or a disk that went away means, in words: Dagster passes on the bare error."""
+    from pipeline.failures import stops_the_run
+
+    while error is not None:
+        if (stop := stops_the_run(error)) is not None:
+            return stop
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _expected(error: Exception) -> int | None:
