@@ -70,6 +70,12 @@ class Pair:
         return self.bare.elapsed / self.chain["verified"]
 
     @property
+    def ratio_of_share(self) -> float:
+        """The same by the part of the machine that others left to each: for rounds that were not quiet."""
+        bare = self.bare.elapsed * (1 - self.bare.others_share)
+        return bare / (self.chain["verified"] * (1 - self.chain["others"]))
+
+    @property
     def processor_ratio(self) -> float:
         """The same by processor time, all of the chain: what others take of the machine hardly moves it."""
         return self.bare.own / self.chain["processor"]
@@ -124,10 +130,12 @@ def _print_stages(chain: Sequence[SessionResult]) -> None:
 def _figures(files: int, pairs: Sequence[Pair], peak: Peak) -> list[Figure]:
     quiet = [pair for pair in pairs if pair.quiet]
     counted = quiet or pairs
-    ratio = median(pair.ratio for pair in counted)
     rounds = spread([100 * pair.ratio for pair in pairs], 0)
-    which = f"{len(quiet)} of {len(pairs)} rounds were quiet" if quiet else "others used the machine in every round"
-    seen = f"{100 * ratio:.0f} % (rounds: {rounds}; {which})"
+    if quiet:
+        ratio, how = median(pair.ratio for pair in quiet), f"median of {len(quiet)} quiet rounds"
+    else:
+        ratio, how = median(pair.ratio_of_share for pair in pairs), "by the share of the machine that others left"
+    seen = f"{100 * ratio:.0f} % ({how}; all rounds by the clock: {rounds})"
     by_processor = median(pair.processor_ratio for pair in counted)
     rates = [60 * files / median(seconds) for seconds in _seconds(counted)]
     return [
