@@ -11,6 +11,8 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+START_LOCK = 0x6D70_0004
+
 
 def get_config(connection: Connection, key: str) -> Any:
     """Returns a remembered value, None when there is none."""
@@ -39,6 +41,11 @@ def set_config(connection: Connection, key: str, value: Any) -> None:
         ),
         {"key": key, "value": json.dumps(value)},
     )
+
+
+def lock_start(connection: Connection) -> None:
+    """Lets one transaction at a time get the roots ready: of two first starts one writes the markers."""
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": START_LOCK})
 
 
 def known_roots(connection: Connection) -> dict[str, str]:

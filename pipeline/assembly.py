@@ -215,6 +215,7 @@ class Platform:
         """
         migrate(self.engine, before_migration)
         with self.engine.begin() as connection:
+            config.lock_start(connection)
             self._hold_fixed_settings(connection)
             ensure_roots(connection, self.roots)
             self._tell_new_destinations(connection)

@@ -106,6 +106,8 @@ class OriginalsStage(Stage[Item]):
         """Tries a file again that changed under the read, and one that its decoder did not survive without decoding."""
         if isinstance(result, Mapping) and result["outcome"] == "changed" and tries < CHANGED_TRIES:
             return self.task(item, run)
+        if (another := super().again(item, run, result, tries)) is not None:
+            return another
         too_slow = is_task_timeout(result)
         if (too_slow or isinstance(result, WorkerDied | MemoryError)) and item.broken is None:
             what = "took too long" if too_slow else "crashed or ran out of memory"

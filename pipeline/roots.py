@@ -7,6 +7,7 @@ should have a marker and has none. Does not belong here: sources, where we write
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -84,6 +85,6 @@ def _create(name: str, path: Path) -> str:
             raise RefusedForSafety(f"{path} is already in use as “{root}”. Choose another folder for “{name}”.")
         return marker_id
     marker_id = str(uuid.uuid4())
-    with atomic_write(marker, "root") as handle:
+    with atomic_write(marker, f"root-{os.getpid()}") as handle:
         handle.write(json.dumps({"id": marker_id, "root": name}).encode())
     return marker_id

@@ -12,7 +12,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from concurrent.futures import TimeoutError as TaskTimeout
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -28,6 +28,7 @@ from resources.compute import Task
 
 CLAIM_BATCH = 64
 TABLE_ROWS = 20
+WORKER_TRIES = 3
 FAILED = "failed"
 LOST_LEASE = "This run lost its lease, so another run has taken over its files. Run again."
 Item = TypeVar("Item")
@@ -82,8 +83,11 @@ class Stage(ABC, Generic[Item]):
         return 0.0
 
     def again(self, item: Item, run: Run, result: Any, tries: int) -> Task | None:
-        """Returns another task for a result or an error that is not the last word; none, as here, takes the first."""
-        return None
+        """Returns another task for a result or an error that is not the last word.
+
+        A worker's death says little about its file: the system may have been short of memory, or somebody ended it.
+        """
+        return self.task(item, run) if isinstance(result, WorkerDied) and tries < WORKER_TRIES else None
 
     @abstractmethod
     def record(self, connection: Connection, item: Item, result: Any, run: Run) -> Outcome:
@@ -225,8 +229,8 @@ def _fly(
 def _result_of(future: Future[Any]) -> Any:
     try:
         return future.result()
-    except ProcessExpired as error:
-        died = WorkerDied(f"exit code {error.exitcode}")
+    except (ProcessExpired, CancelledError) as error:
+        died = WorkerDied(f"exit code {error.exitcode}" if isinstance(error, ProcessExpired) else "with its pool")
         died.__cause__ = error
         return died
     except (TaskTimeout, Exception) as error:  # the file's failure, which becomes its row

@@ -71,6 +71,14 @@ class ComputePool:
             task: What to do.
             timeout: Seconds after which the worker is killed and the future fails with TimeoutError.
         """
+        try:
+            return self._schedule(task, timeout)
+        except RuntimeError:
+            # So many workers were killed at once that the pool gave up; its futures end as cancelled.
+            self.close()
+            return self._schedule(task, timeout)
+
+    def _schedule(self, task: Task, timeout: float) -> Future[Any]:
         if self._pool is None:
             self._pool = ProcessPool(
                 max_workers=self.workers,

@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import psycopg2
+import psycopg2.errors
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -224,4 +225,6 @@ def ensure_database(url: str) -> None:
     except psycopg2.OperationalError as error:
         if f'database "{DATABASE}" does not exist' not in str(error):
             raise DatabaseUnavailable(f"The embedded database does not take connections: {error}") from error
-        _administer(parsed, f'CREATE DATABASE "{DATABASE}"')
+        # Two first starts at once both find it missing; the one that comes second finds it made.
+        with contextlib.suppress(psycopg2.errors.UniqueViolation, psycopg2.errors.DuplicateDatabase):
+            _administer(parsed, f'CREATE DATABASE "{DATABASE}"')

@@ -522,7 +522,7 @@ def _outcome(code: int) -> str:
 def _write_if_changed(path: Path, content: bytes) -> None:
     if path.is_file() and path.read_bytes() == content:
         return
-    with atomic_write(path, "up") as handle:
+    with atomic_write(path, f"up-{os.getpid()}") as handle:
         handle.write(content)
 
 

@@ -22,6 +22,7 @@ import pytest
 
 from mediapipe_assets.platform import open_platform
 from pipeline.assembly import Platform
+from services.up import down
 
 CHECKOUT = Path(__file__).parents[1]
 PROGRAM = Path(sys.executable).with_name("mediapipe-assets")
@@ -161,8 +162,7 @@ class Home:
                     stream.close()
         self.started.clear()
         if self.path.exists():
-            self.cli("down", expect=None, MEDIAPIPE_DATABASE_URL="")
-            self.started.clear()
+            down(self.path)
 
 
 @pytest.fixture

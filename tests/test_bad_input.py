@@ -24,7 +24,8 @@ from sqlalchemy import text
 from tests.conftest import Home, Said, copied, results, sha256, temporary_files, tree
 
 FILES = (
-    "DCIM/100APPLE/IMG_0003.JPG", "DCIM/100APPLE/IMG_0007.JPG", "Camera/IMG_20190714_153012.jpg", "Scans/Dia 1994-08.png",
+    "DCIM/100APPLE/IMG_0003.JPG", "DCIM/100APPLE/IMG_0007.JPG",
+    "Camera/IMG_20190714_153012.jpg", "Scans/Dia 1994-08.png",
 )  # fmt: skip
 START = "2022-09-18"
 MARKER = ".mediapipe-root"
@@ -317,10 +318,8 @@ def test_what_is_no_file_is_left_alone_and_never_waited_for(home: Home, tmp_path
     outside = picture(tmp_path / "outside.jpg", 1)
     picture(source / "a.jpg", 2)
     os.mkfifo(source / "pipe.jpg")
-    with socket.socket(socket.AF_UNIX) as listener:
-        os.chdir(source)  # a socket's path may be only 108 bytes long
+    with socket.socket(socket.AF_UNIX) as listener, contextlib.chdir(source):  # its path may have only 108 bytes
         listener.bind("socket.jpg")
-        os.chdir(tmp_path)
     (source / "loop").symlink_to(source)
     (source / "itself.jpg").symlink_to("itself.jpg")
     (source / "nowhere.jpg").symlink_to("not there.jpg")
@@ -351,13 +350,9 @@ def test_empty_files_are_rejected_with_a_reason_and_stay_where_they_are(home: Ho
 
 def test_a_file_that_changes_while_it_is_read_waits_and_is_taken_whole_later(home: Home, tmp_path: Path) -> None:
     source = tmp_path / "photos"
-    still, moving = picture(source / "still.jpg", 1), source / "moving.mkv"
-    picture(moving, 2)
-    picture(source / "moving.jpg", 3)
-    with open(source / "moving.jpg", "ab") as handle:
+    still, moving = picture(source / "still.jpg", 1), picture(source / "moving.jpg", 2)
+    with open(moving, "ab") as handle:
         handle.write(os.urandom(40 << 20))
-    moving.unlink()
-    moving = source / "moving.jpg"
     ended = threading.Event()
 
     def write() -> None:

@@ -454,6 +454,15 @@ def test_two_runs_at_once_do_nothing_twice(home: Home, photos: Callable[..., Pat
     assert temporary_files(home) == []
 
 
+def test_several_first_starts_at_once_harm_nobody(home: Home, photos: Callable[..., Path]) -> None:
+    home.watch(photos(FOUR[0]), start="2021-11-20")
+    processes = [home.start("run", "--json") for _ in range(3)] + [home.start("status", "--json")]
+    ended = [(process.communicate(timeout=120)[1], process.returncode) for process in processes]
+    assert [code for _, code in ended] == [0, 0, 0, 0], [err for err, code in ended if code]
+    assert home.status()["kept"] == 1
+    assert temporary_files(home) == []
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_ends_within_10_seconds_and_leaves_no_process(
     home: Home, photos: Callable[..., Path], how: signal.Signals

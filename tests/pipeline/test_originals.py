@@ -14,7 +14,7 @@ from sqlalchemy import Engine, text
 from media.files import ROOT_MARKER
 from pipeline.failures import WorkerDied
 from pipeline.originals import OriginalsStage, SourceRoot
-from pipeline.stage import StageReport, work_off
+from pipeline.stage import WORKER_TRIES, StageReport, work_off
 from tests.pipeline.test_discovery import look_at, photo
 from tests.the_catalog import a_root, a_run, lease
 
@@ -111,8 +111,8 @@ def again(library: Library, result: Exception) -> Any:
     with lease(library.engine) as lease_id, library.engine.connect() as connection:
         run = a_run(library.engine, lease_id)
         (item,) = stage.load(connection, [1], run)
-        task = stage.again(item, run, result, 1)
-        assert stage.again(item, run, result, 2) is None
+        task = stage.again(item, run, result, WORKER_TRIES)
+        assert stage.again(item, run, result, WORKER_TRIES + 1) is None
         return task and task.options["decode"]
 
 
