@@ -66,7 +66,7 @@ def _make_all(files: Sequence[tuple[Path, Identity]], parts: Path, sums: Sums) -
                 task = Task(make_rendition, (str(path), str(parts / f"{number}-{tier.after_days}")), options)
                 flying.append((pool.submit(task, 1800.0), path, row, tier.name))
         for future, path, row, tier_name in flying:
-            result = future.result()
+            result = _result(future, path, tier_name)
             before = path.stat().st_size
             after = result["size"] if result["outcome"] == "made" else before
             for name in (row, "all"):
@@ -76,6 +76,15 @@ def _make_all(files: Sequence[tuple[Path, Identity]], parts: Path, sums: Sums) -
                         sums[name, tier_name], (1, result["outcome"] == "made", before, after), strict=True
                     )
                 ]
+
+
+def _result(future: Future[Any], path: Path, tier: str) -> dict[str, Any]:
+    try:
+        result: dict[str, Any] = future.result()
+    except Exception as error:  # one file's failure, told; its original is what would be kept
+        print(f"no rendition of {path.name} in tier “{tier}”: {type(error).__name__}: {error}", flush=True)
+        return {"outcome": "failed"}
+    return result
 
 
 def _print(sums: Sums) -> None:

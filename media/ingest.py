@@ -79,6 +79,7 @@ def ingest(
     *,
     known: Sequence[str] = (),
     thumbnail: str | None = None,
+    tag: str = "ingest",
     decode: bool = True,
 ) -> IngestResult:
     """Takes one file in.
@@ -93,6 +94,7 @@ def ingest(
         known: SHA-256 sums of contents that are kept already.
         thumbnail: Where to write a JPEG of at most 512 pixels, or None. Failing to write it is no failure
             of the file.
+        tag: Who takes it in, for the thumbnail's temporary name (see `files.part_path`).
         decode: False for a file that its decoder did not survive: its bytes are kept, nothing looks into them.
 
     Returns:
@@ -107,7 +109,7 @@ def ingest(
         return {"outcome": "rejected", "reason": _rejection(Path(source))}
     try:
         with _removed_on_failure(part):
-            return _take(Path(source), Path(part) if part else None, identity, known, thumbnail, decode)
+            return _take(Path(source), Path(part) if part else None, identity, known, (thumbnail, tag), decode)
     except SourceChanged as change:
         return {"outcome": "changed", "reason": f"{change}; it is taken in the next run, once it keeps still"}
 
@@ -117,7 +119,7 @@ def _take(
     part: Path | None,
     identity: Identity,
     known: Sequence[str],
-    thumbnail: str | None,
+    thumbnail: tuple[str | None, str],
     decode: bool,
 ) -> IngestResult:
     if part is None:
@@ -147,7 +149,9 @@ def _take(
     return result
 
 
-def _examine(path: Path, identity: Identity, hashes: Hashes, thumbnail: str | None, decode: bool) -> IngestResult:
+def _examine(
+    path: Path, identity: Identity, hashes: Hashes, thumbnail: tuple[str | None, str], decode: bool
+) -> IngestResult:
     decoded = check_decode(path, identity) if decode else _UNSEEN
     looked = decode and identity.kind is not Kind.SIDECAR
     identifiers = read_identifiers(path, identity) if looked else _no_identifiers()
@@ -165,7 +169,7 @@ def _examine(path: Path, identity: Identity, hashes: Hashes, thumbnail: str | No
         # Half a picture looks like nothing but itself: it takes no part in the search for near-duplicates.
         "phash": perceptual_hash(image) if image is not None and decoded.damage is None else None,
         "damage": decoded.damage,
-        "thumbnail": _write_thumbnail(decoded, Path(thumbnail)) if thumbnail else False,
+        "thumbnail": _write_thumbnail(decoded, *thumbnail),
         **identifiers,
     }
     return cast(IngestResult, result)
@@ -187,12 +191,12 @@ def _duplicate(hashes: Hashes) -> IngestResult:
     return cast(IngestResult, {"outcome": "duplicate", **hashes})
 
 
-def _write_thumbnail(decoded: Decoded, target: Path) -> bool:
-    if decoded.image is None:
+def _write_thumbnail(decoded: Decoded, target: str | None, tag: str) -> bool:
+    if decoded.image is None or target is None:
         return False
     try:
         data = _thumbnail_bytes(decoded.image)
-        with atomic_write(target, f"thumbnail{os.getpid()}") as handle:
+        with atomic_write(Path(target), tag) as handle:
             handle.write(data)
     except (OSError, ValueError, MemoryError):
         return False  # it can be made again at any time; the file itself is safe

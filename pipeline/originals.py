@@ -95,7 +95,12 @@ class OriginalsStage(Stage[Item]):
         """Reads, copies, hashes and looks at the file."""
         if item.part is not None:
             make_folder_below(self._roots[layout.ORIGINALS], item.part.parent)
-        options = {"known": item.known, "thumbnail": str(self._thumbnail(item)), "decode": item.broken is None}
+        options = {
+            "known": item.known,
+            "thumbnail": str(self._thumbnail(item)),
+            "tag": run.tag,
+            "decode": item.broken is None,
+        }
         return Task(ingest, (str(item.path), str(item.part) if item.part else None), options)
 
     def timeout(self, item: Item) -> float:
