@@ -33,6 +33,10 @@ class Pool(Protocol):
         """Hands a task to a worker; the future fails with TimeoutError after `timeout` seconds."""
         ...
 
+    def close(self) -> None:
+        """Ends every worker before it returns; a later task starts new ones."""
+        ...
+
 
 Progress = Callable[[str, int, int, float], None]
 

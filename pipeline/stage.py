@@ -190,8 +190,8 @@ def _worked(stage: Stage[Item], run: Run, items: Iterator[Item]) -> Generator[tu
         yield from _fly(stage, run, items, flying)
     finally:
         # A run that ends before its time takes its tasks along: the lease that covers them is about to end.
-        for future in flying:
-            future.cancel()
+        if flying:
+            run.pool.close()
 
 
 def _fly(

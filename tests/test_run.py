@@ -13,8 +13,8 @@ Hazards of the earlier system that are held here, in its words:
 - "8 of 8 .JPG not matched": the sample library has both cases
 - "Live Photo halves treated as strangers": `..._late_half_...`
 - "the completion message always said all successful": the exit codes here and in tests/test_bad_input.py
-- "two runs at once": tests/test_kill.py and `..._two_runs_at_once_...`
-- "codes and tokens in logs": `..._password_...`
+- "two runs at once": tests/test_kill.py and `..._runs_at_once_...`
+- "codes and tokens in logs": the password of the database, in tests/test_bad_input.py
 """
 
 from __future__ import annotations
@@ -374,23 +374,21 @@ def test_a_dry_run_writes_nothing(home: Home, photos: Callable[..., Path]) -> No
 def test_from_and_to_take_only_photos_of_these_days(home: Home, photos: Callable[..., Path]) -> None:
     source = photos(*FOUR)
     home.watch(source, start="2010-01-01")
-    report = home.run("--from", "2021-08-14", "--to", "2021-08-14")
-    assert report["kept"] == 1
+    assert home.run("--from", "2021-08-14", "--to", "2021-08-14")["kept"] == 1
     assert home.history(source / FOUR[0])["state"] == "kept"
     status = home.status()
     assert (status["found"], status["pending"]) == (1, 3)
     assert home.run("--to", "2019-12-31")["kept"] == 2
-    assert home.run()["kept"] == 1
 
 
 def test_the_limit_counts_work_and_not_listing(home: Home, photos: Callable[..., Path]) -> None:
     source = photos(*FOUR)
     home.watch(source, start="2021-11-20")
     kept = []
-    for _ in range(len(FOUR)):
-        home.run("--limit", "1")
+    for _ in range(2):
+        home.run("--limit", "2")
         kept.append(home.status()["kept"])
-    assert kept == [1, 2, 3, 4]
+    assert kept == [2, 4]
 
 
 def test_one_destination_alone_can_be_asked_for(home: Home, photos: Callable[..., Path], tmp_path: Path) -> None:
@@ -402,7 +400,6 @@ def test_one_destination_alone_can_be_asked_for(home: Home, photos: Callable[...
     assert report["destinations"]["nas"]["verified"] == 2
     assert report["destinations"]["archive"]["verified"] == 0
     assert home.run()["destinations"]["archive"]["verified"] == 2 + report["renditions"]
-    assert home.status()["destinations"]["nas"]["verified"] == 2
     assert not (other / "renditions").exists()
 
 
@@ -431,13 +428,14 @@ def test_the_first_source_is_remembered_and_files_just_written_are_waited_for(
 # --- beside another run, and its end ----------------------------------------------------------------------------
 
 
-def test_two_runs_at_once_do_nothing_twice(home: Home, photos: Callable[..., Path], sample: Path) -> None:
+def test_runs_at_once_do_nothing_twice(home: Home, photos: Callable[..., Path], sample: Path) -> None:
     names = [str(path.relative_to(sample)) for path in sorted((sample / "Eight ways up").glob("*.jpg"))]
     source = photos(*names, *FOUR)
     home.watch(source, start="2021-11-20")
-    processes = [home.start("run", "--json") for _ in range(2)]
-    ended = [(*process.communicate(timeout=120), process.returncode) for process in processes]
-    assert [code for *_, code in ended] == [0, 0], [err for _, err, _ in ended]
+    # In a fresh home, so that they also meet while the database, its tables and the roots are made.
+    processes = [home.start("run", "--json") for _ in range(3)]
+    ended = [(*process.communicate(timeout=200), process.returncode) for process in processes]
+    assert [code for *_, code in ended] == [0, 0, 0], [err for _, err, code in ended if code]
     reports = [json.loads(out) for out, *_ in ended]
     assert sum(report["kept"] for report in reports) == len(names) + len(FOUR)
     home.run()
@@ -454,16 +452,7 @@ def test_two_runs_at_once_do_nothing_twice(home: Home, photos: Callable[..., Pat
     assert temporary_files(home) == []
 
 
-def test_several_first_starts_at_once_harm_nobody(home: Home, photos: Callable[..., Path]) -> None:
-    home.watch(photos(FOUR[0]), start="2021-11-20")
-    processes = [home.start("run", "--json") for _ in range(3)] + [home.start("status", "--json")]
-    ended = [(process.communicate(timeout=120)[1], process.returncode) for process in processes]
-    assert [code for _, code in ended] == [0, 0, 0, 0], [err for err, code in ended if code]
-    assert home.status()["kept"] == 1
-    assert temporary_files(home) == []
-
-
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [pytest.param(signal.SIGINT, marks=pytest.mark.prove), signal.SIGTERM])
 def test_an_interrupted_run_ends_within_10_seconds_and_leaves_no_process(
     home: Home, photos: Callable[..., Path], how: signal.Signals
 ) -> None:
@@ -486,11 +475,3 @@ def test_an_interrupted_run_ends_within_10_seconds_and_leaves_no_process(
     home.run()
     assert home.status()["kept"] == 6
     assert temporary_files(home) == []
-
-
-def test_a_password_is_shown_nowhere(home: Home, photos: Callable[..., Path]) -> None:
-    home.watch(photos(FOUR[0]))
-    url = "postgresql://somebody:s3cr3t-w0rd@127.0.0.1:9/none"
-    for command in (("run", "--json"), ("status", "--json"), ("config", "show"), ("config", "show", "--json")):
-        said = home.cli(*command, expect=None, MEDIAPIPE_DATABASE_URL=url)
-        assert "s3cr3t-w0rd" not in said.out + said.err, command

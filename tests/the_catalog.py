@@ -151,6 +151,9 @@ class InlinePool:
 
     workers = 2
 
+    def close(self) -> None:
+        """Has nothing to end."""
+
     def submit(self, task: Task, timeout: float) -> Future[Any]:
         future: Future[Any] = Future()
         try:
