@@ -19,7 +19,9 @@ from typing import Any
 
 import psutil
 import pytest
+from click.testing import CliRunner
 
+from mediapipe_assets.cli import cli
 from mediapipe_assets.platform import open_platform
 from pipeline.assembly import Platform
 from services.up import down
@@ -137,12 +139,22 @@ class Home:
 
     def status(self) -> Any:
         """What the library holds, without the times."""
-        said = self.cli("status", "--json").json
+        said = self._inside("status", "--json")
         return {name: value for name, value in said.items() if name not in ("seconds", "files_per_minute", "home")}
 
     def history(self, file: Path | str) -> Any:
         """The story of a file."""
-        return self.cli("history", "--json", file).json
+        return self._inside("history", "--json", str(file))
+
+    def _inside(self, *arguments: str) -> Any:
+        """Runs a command that only reports in this process, which saves the second that a start takes."""
+        result = CliRunner(env=self._only_ours()).invoke(cli, arguments, catch_exceptions=False)
+        assert result.exit_code == 0, result.stderr
+        return json.loads(result.stdout)
+
+    def _only_ours(self) -> dict[str, str | None]:
+        foreign = dict.fromkeys(name for name in os.environ if name.startswith("MEDIAPIPE_"))
+        return {**foreign, "MEDIAPIPE_HOME": str(self.path)}
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Platform]:
