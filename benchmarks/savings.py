@@ -19,6 +19,7 @@ from media.kinds import Identity, identify
 from media.renditions import make_rendition
 from media.tiers import DEFAULT_TIERS
 from resources.compute import ComputePool, Task, fitting_workers
+from resources.settings import ComputeSettings
 
 EARLIER_TARGET = 0.30
 ROWS = ("JPEG", "HEIC", "PNG", "video", "RAW", "others")
@@ -57,7 +58,8 @@ def _good_files(folder: Path) -> list[tuple[Path, Identity]]:
 
 
 def _make_all(files: Sequence[tuple[Path, Identity]], parts: Path, sums: Sums) -> None:
-    with ComputePool(fitting_workers(0, 1024), 1024) as pool:
+    memory = ComputeSettings().worker_memory_mb
+    with ComputePool(fitting_workers(0, memory), memory) as pool:
         flying: list[tuple[Future[Any], Path, str, str]] = []
         for number, (path, identity) in enumerate(files):
             row = _FORMATS.get(identity.format) or _KINDS.get(identity.kind.value, "others")
