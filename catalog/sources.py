@@ -40,9 +40,11 @@ class SourceFile:
     capture_provenance: str
     capture_flag: str | None
     partition_date: date
+    local_path: str | None
 
 
 ORIGINALS = "folder_originals"
+ICLOUD_ORIGINALS = "icloud_originals"
 to_store = WorkQuery(
     stage=ORIGINALS,
     table="source_files s",
@@ -52,9 +54,10 @@ to_store = WorkQuery(
 )
 
 
-def to_store_from(names: Sequence[str]) -> WorkQuery:
+def to_store_from(names: Sequence[str], stage: str = ORIGINALS) -> WorkQuery:
     """Returns the observations that wait, of some sources: those that are switched on and there."""
-    return replace(to_store, where=f"{to_store.where} AND s.source = ANY(:sources)", params={"sources": list(names)})
+    where = f"{to_store.where} AND s.source = ANY(:sources)"
+    return replace(to_store, stage=stage, where=where, params={"sources": list(names)})
 
 
 def register_source(connection: Connection, name: str, kind: str, location: str) -> SourceState:
@@ -103,15 +106,15 @@ def add_observations(connection: Connection, rows: Sequence[Mapping[str, object]
     connection.execute(
         text(
             """
-            INSERT INTO source_files (source, source_id, version, folder, stem_key, kind, size, mtime_ns,
+            INSERT INTO source_files (source, source_id, version, folder, stem_key, kind, size, mtime_ns, role,
                 capture_local, capture_offset_minutes, capture_provenance, capture_flag, partition_date)
-            VALUES (:source, :source_id, :version, :folder, :stem_key, :kind, :size, :mtime_ns,
+            VALUES (:source, :source_id, :version, :folder, :stem_key, :kind, :size, :mtime_ns, :role,
                 :capture_local, :capture_offset_minutes, :capture_provenance, :capture_flag, :partition_date)
             ON CONFLICT (source, source_id, version) DO UPDATE SET gone_at = NULL,
                 state = CASE WHEN source_files.state = 'superseded' THEN 'pending' ELSE source_files.state END
             """
         ),
-        list(rows),
+        [{"role": None, **row} for row in rows],
     )
 
 
@@ -128,8 +131,8 @@ def mark_gone(connection: Connection, ids: Iterable[int]) -> int:
         text("UPDATE source_files SET gone_at = now() WHERE id = ANY(:ids) AND gone_at IS NULL"), {"ids": wanted}
     )
     connection.execute(
-        text("DELETE FROM work WHERE stage = :stage AND row_id = ANY(:ids) AND error IS NOT NULL"),
-        {"stage": ORIGINALS, "ids": wanted},
+        text("DELETE FROM work WHERE stage = ANY(:stages) AND row_id = ANY(:ids) AND error IS NOT NULL"),
+        {"stages": [ORIGINALS, ICLOUD_ORIGINALS], "ids": wanted},
     )
     result = connection.execute(
         text(
@@ -165,7 +168,7 @@ def load_source_files(connection: Connection, ids: Sequence[int]) -> list[Source
     rows = connection.execute(
         text(
             "SELECT id, source, source_id, version, kind, size, mtime_ns, capture_local, capture_offset_minutes, "
-            "capture_provenance, capture_flag, partition_date FROM source_files WHERE id = ANY(:ids)"
+            "capture_provenance, capture_flag, partition_date, local_path FROM source_files WHERE id = ANY(:ids)"
         ),
         {"ids": list(ids)},
     )

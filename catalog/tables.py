@@ -171,6 +171,10 @@ source_files = Table(
     Column("kind", Text, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("mtime_ns", BigInteger, nullable=False),
+    # What it is to its bundle, where the source itself says so; a folder's files are told apart by what they hold.
+    Column("role", Text),
+    # Where the same bytes lie on this machine already, so that they need not be downloaded.
+    Column("local_path", Text),
     Column("capture_local", DateTime(timezone=False), nullable=False),
     Column("capture_offset_minutes", SmallInteger),
     Column("capture_provenance", Text, nullable=False),
@@ -186,6 +190,7 @@ source_files = Table(
     UniqueConstraint("source", "source_id", "version"),
     _one_of("kind", "photo", "raw", "video", "sidecar"),
     _one_of("state", "pending", "failed", "kept", "duplicate", "renamed", "rejected", "superseded"),
+    _one_of("role", "lead", "live_video", "raw", "edit", "sidecar"),
     CheckConstraint(
         "(state IN ('kept', 'duplicate', 'renamed')) = (media_file_id IS NOT NULL)", name="settled_has_content"
     ),
@@ -412,4 +417,61 @@ pipeline_metrics = Table(
     Column("value", Float, nullable=False),
     Index("ix_pipeline_metrics_name", "name", "at"),
     Index("ix_pipeline_metrics_run_id", "run_id"),
+)
+
+# How the sign-in of one Apple account stands. No secret is here: the session lives in files of its own.
+icloud_accounts = Table(
+    "icloud_accounts",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("needs", Text),
+    Column("needs_detail", Text),
+    _when("signed_in_at", required=False),
+    _when("trusted_at", required=False),
+    _when("code_asked_at", required=False),
+    Column("code_by", Text),
+    Column("code_phone", JSONB),
+    _when("throttled_until", required=False),
+    Column("throttled_count", Integer, nullable=False, server_default="0"),
+    _when("changed_at"),
+    _one_of("needs", "code", "password", "unlock", "terms", "web_access", "security_key"),
+    _one_of("code_by", "device", "sms"),
+)
+
+# How far the changes feed of one library was read.
+icloud_libraries = Table(
+    "icloud_libraries",
+    metadata,
+    Column("source", Text, ForeignKey(f"{SCHEMA}.sources.name"), primary_key=True),
+    Column("account", Text, nullable=False),
+    Column("zone", JSONB, nullable=False),
+    Column("sync_token", Text),
+    Column("apple_count", BigInteger),
+    # When the reading from the beginning began: what was last seen before it has left iCloud meanwhile.
+    _when("reading_since", required=False),
+    _when("complete_at", required=False),
+    _when("synced_at", required=False),
+)
+
+# What Apple's feed said, reduced to what we keep of it: halves of an asset come in any order and on any page.
+icloud_records = Table(
+    "icloud_records",
+    metadata,
+    _id(),
+    Column("source", Text, ForeignKey(f"{SCHEMA}.sources.name"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("parent", Text),
+    Column("state", Text, nullable=False),
+    Column("fields", JSONB, nullable=False),
+    Column("change_tag", Text),
+    # Why a photo brings no file.
+    Column("reason", Text),
+    _when("seen_at"),
+    UniqueConstraint("source", "name"),
+    _one_of("kind", "master", "asset", "album", "relation"),
+    _one_of("state", "live", "hidden", "deleted", "gone"),
+    Index("ix_icloud_records_parent", "source", "parent"),
+    Index("ix_icloud_records_live_assets", "source", postgresql_where=text("kind = 'asset' AND state = 'live'")),
+    Index("ix_icloud_records_without_file", "source", postgresql_where=text("reason IS NOT NULL")),
 )

@@ -1,0 +1,299 @@
+"""Originals from iCloud: every file of every asset, downloaded whole and proven to be Apple's bytes.
+
+Belongs here: the stage `icloud_originals`. What becomes of a file once its bytes are here is the same as for a folder's
+(`pipeline.originals`). Does not belong here: what is in iCloud (`pipeline.icloud_sync`), or how bytes come over the
+network (`resources.icloud_download`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection
+
+from catalog import icloud, media, sources
+from catalog.paths import from_text
+from catalog.work import WorkQuery
+from media.files import ContentMismatch, make_folder
+from pipeline import layout
+from pipeline.icloud_sync import parts_of
+from pipeline.originals import Item, OriginalsStage
+from pipeline.run import Run
+from pipeline.stage import Outcome
+from resources import icloud_download
+from resources.compute import Task
+from resources.delivery import NotNow
+from resources.icloud import ICloud
+from resources.icloud_download import Downloader, Wanted
+from resources.icloud_errors import ICloudError
+from resources.icloud_records import Part, download_url
+
+INCOMING = ".incoming"  # on the originals' own disk, so that a whole file gets its place by a rename
+URL_LIVES = 40 * 60.0  # seconds; Apple's addresses end about an hour after they were looked up
+LOST_PAUSE = 300.0  # seconds before a broken line is tried again
+FRESH_URLS = 3
+
+Session = Callable[[], AbstractContextManager[ICloud]]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whose photos they are.
+
+    Attributes:
+        session: Opens a session that Apple has accepted.
+        throttled: Told when Apple asks for fewer downloads, with the seconds that it named.
+    """
+
+    session: Session
+    throttled: Callable[[float | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """One iCloud library to download from.
+
+    Attributes:
+        account: Its account's name.
+        downloads: How many files at once.
+    """
+
+    account: str
+    downloads: int
+
+
+@dataclass(slots=True)
+class ICloudItem(Item):
+    """An observation in iCloud, and where its bytes are."""
+
+    kept: int | None = None
+    where: Part | None = None
+    url: str | None = None
+    asked_at: float = 0.0
+    local: Path | None = None
+
+
+class ICloudOriginalsStage(OriginalsStage):
+    """Downloads what was observed in iCloud, proves it, and stores it like any other original."""
+
+    name = sources.ICLOUD_ORIGINALS
+
+    def __init__(
+        self,
+        roots: Mapping[str, Path],
+        libraries: Mapping[str, Library],
+        accounts: Mapping[str, Account],
+        seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Sets the stage up; nobody is signed in before there is something to download.
+
+        Args:
+            roots: The roots that are written to, by name.
+            libraries: The sources, by name.
+            accounts: The accounts, by name.
+            seconds: What one file may take to decode.
+            clock: Monotonic seconds, for the age of addresses.
+        """
+        super().__init__(roots, {}, seconds)
+        self._libraries = libraries
+        self._accounts = accounts
+        self._clock = clock
+        self._open = contextlib.ExitStack()
+        self._sessions: dict[str, ICloud] = {}
+        self._downloads = max((one.downloads for one in libraries.values()), default=1)
+        self._downloader: Downloader | None = None
+        self._threads: ThreadPoolExecutor | None = None
+        self._enough: str | None = None
+
+    def query(self, run: Run) -> WorkQuery:
+        """Returns the observations that wait."""
+        return sources.to_store_from(list(self._libraries), self.name)
+
+    def load(self, connection: Connection, ids: Sequence[int], run: Run) -> Sequence[ICloudItem]:
+        """Reads the observations, and asks Apple for addresses of those whose bytes are nowhere here."""
+        incoming = self._roots[layout.ORIGINALS] / INCOMING
+        items = []
+        for file in sources.load_source_files(connection, ids):
+            part = incoming / f"{file.id}-{_safe(file.version)}{os.path.splitext(from_text(file.source_id))[1]}"
+            local = Path(from_text(file.local_path)) if file.local_path else None
+            known = media.contents_of_size(connection, file.size)
+            held = media.with_apple_checksum(connection, file.version, file.size)
+            items.append(ICloudItem(file, part, known, part, kept=held, local=local))
+        wanted = [item for item in items if item.kept is None and item.local is None]
+        self._find_parts(connection, wanted)
+        for library in {item.file.source for item in wanted}:
+            self._address(library, [item for item in wanted if item.file.source == library], connection)
+        return items
+
+    def pause(self) -> str | None:
+        """Returns why nothing more is claimed in this run: Apple is away, or wants something."""
+        return self._enough
+
+    def window(self, run: Run) -> int:
+        """Returns how many files may be under way: those that come over the line, and those that are looked at."""
+        return 2 * self._downloads + super().window(run)
+
+    def task(self, item: Item, run: Run) -> Task | None:
+        """Looks at the bytes once they are here; there is nothing to do for bytes that are kept already."""
+        assert isinstance(item, ICloudItem)
+        if item.kept is not None:
+            return None
+        make_folder(item.path.parent)
+        options = {
+            "known": item.known,
+            "thumbnail": str(self._thumbnail(item)),
+            "tag": run.tag,
+            "decode": item.broken is None,
+        }
+        if item.local is not None:
+            return Task(ingest_task, (str(item.local), str(item.part)), options)
+        return Task(ingest_task, (str(item.path), None), options)
+
+    def submit(self, task: Task, item: Item, run: Run) -> Future[Any]:
+        """Has the bytes fetched by a thread, and looked at by a worker when they are all here."""
+        assert isinstance(item, ICloudItem)
+        if item.local is not None or item.broken is not None:
+            return super().submit(task, item, run)
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self._downloads, "icloud")
+            self._downloader = Downloader(self._downloads)
+        if item.url is None or self._clock() - item.asked_at > URL_LIVES:
+            self._renew(item, run)
+        return self._threads.submit(self._fetch, task, item, run)
+
+    def _fetch(self, task: Task, item: ICloudItem, run: Run) -> Any:
+        assert self._downloader is not None
+        if self._enough is not None:
+            raise NotNow(self._enough, LOST_PAUSE)
+        if item.url is None:
+            raise FileNotFoundError(f"iCloud lists {item.file.source_id} without a file to download; it is tried again")
+        wanted = Wanted(item.url, item.path, item.file.version, item.file.size)
+        try:
+            fetched = self._downloader.fetch(wanted)
+        except icloud_download.Throttled as error:
+            self._enough = str(error)
+            self._account(item).throttled(error.retry_after)
+            raise NotNow(str(error), error.retry_after or LOST_PAUSE) from error
+        except icloud_download.ConnectionLost as error:
+            raise NotNow(str(error), LOST_PAUSE) from error
+        os.utime(item.path, ns=(item.file.mtime_ns, item.file.mtime_ns))
+        result = super().submit(task, item, run).result()
+        return {**result, "proven": fetched.proven} if isinstance(result, Mapping) else result
+
+    def again(self, item: Item, run: Run, result: Any, tries: int) -> Task | None:
+        """Fetches a file again whose address had ended, or whose copy on this machine has other bytes by now."""
+        assert isinstance(item, ICloudItem)
+        if isinstance(result, icloud_download.UrlExpired) and tries < FRESH_URLS:
+            item.url = None
+            return self.task(item, run)
+        if item.local is not None and not self._is_what_apple_holds(item, result):
+            item.path.unlink(missing_ok=True)
+            item.local = None
+            return self.task(item, run)
+        return super().again(item, run, result, tries)
+
+    def _is_what_apple_holds(self, item: ICloudItem, result: Any) -> bool:
+        return isinstance(result, Mapping) and result.get("apple_checksum") == item.file.version
+
+    def record(self, connection: Connection, item: Item, result: Any, run: Run) -> Outcome:
+        """Stores the original, once its bytes as they lie on the disk have been hashed to what Apple says."""
+        assert isinstance(item, ICloudItem)
+        if item.kept is not None:
+            return self._duplicate(connection, item, item.kept, False, run)
+        proven = result.pop("proven", True)
+        held = result.get("apple_checksum")
+        if proven and held is not None and held != item.file.version:
+            item.path.unlink(missing_ok=True)
+            raise ContentMismatch(f"{item.file.source_id} does not have the bytes that Apple holds; none were kept")
+        outcome = super().record(connection, item, result, run)
+        if not proven and outcome.note is None:
+            note = "Apple's checksum of it cannot be computed here, so only its size is known to be right"
+            return Outcome(outcome.name, outcome.figures, note)
+        return outcome
+
+    def close(self) -> None:
+        """Ends the downloads and signs nobody out: the session is kept for the next run."""
+        if self._downloader is not None:
+            self._downloader.close()
+        if self._threads is not None:
+            self._threads.shutdown(wait=True, cancel_futures=True)
+        self._open.close()
+
+    # --- addresses -----------------------------------------------------------------------------------------------
+
+    def _find_parts(self, connection: Connection, items: Sequence[ICloudItem]) -> None:
+        for library in {item.file.source for item in items}:
+            mine = [item for item in items if item.file.source == library]
+            parts = parts_of(connection, library, {_asset(item) for item in mine})
+            for item in mine:
+                item.where = parts.get((from_text(item.file.source_id), item.file.version))
+
+    def _address(self, library: str, items: Sequence[ICloudItem], connection: Connection) -> None:
+        """Looks up fresh addresses; when Apple cannot be asked, nothing more is claimed."""
+        state = icloud.library_state(connection, library)
+        named = [item for item in items if item.where is not None]
+        if state is None or self._enough is not None:
+            return
+        try:
+            names = list(dict.fromkeys(item.where.record for item in named if item.where))
+            found = self._session(self._libraries[library].account).lookup(state.zone, names)
+        except ICloudError as error:
+            self._enough = str(error)
+            return
+        for item in named:
+            assert item.where is not None
+            item.url = download_url(found.get(item.where.record, {}), item.where.field)
+            item.asked_at = self._clock()
+
+    def _renew(self, item: ICloudItem, run: Run) -> None:
+        with run.engine.connect() as connection:
+            self._address(item.file.source, [item], connection)
+
+    def _session(self, account: str) -> ICloud:
+        if account not in self._sessions:
+            self._sessions[account] = self._open.enter_context(self._accounts[account].session())
+        return self._sessions[account]
+
+    def _account(self, item: ICloudItem) -> Account:
+        return self._accounts[self._libraries[item.file.source].account]
+
+
+def ingest_task(source: str, part: str | None, **options: Any) -> Any:
+    """Looks at one file; what `media.ingest` says of it."""
+    from media.ingest import ingest
+
+    return ingest(source, part, **options)
+
+
+def sweep_incoming(root: Path, wanted: Callable[[int], bool]) -> Iterator[Path]:
+    """Removes what was half downloaded and is no longer wanted.
+
+    Args:
+        root: The originals' root.
+        wanted: Whether an observation still waits for its bytes.
+
+    Yields:
+        What was removed.
+    """
+    for path in (root / INCOMING).glob("*"):
+        number = path.name.partition("-")[0]
+        if number.isdigit() and not wanted(int(number)):
+            path.unlink(missing_ok=True)
+            yield path
+
+
+def _asset(item: ICloudItem) -> str:
+    return from_text(item.file.source_id).partition("/")[0]
+
+
+def _safe(checksum: str) -> str:
+    return "".join(one for one in checksum if one.isalnum())[:16]

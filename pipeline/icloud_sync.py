@@ -1,0 +1,341 @@
+"""Discovery in iCloud: what the changes feed says, as observations of the days on which photos were taken.
+
+Belongs here: reading the feed from where it was left, putting the halves of an asset together, and recording what is
+new, changed and gone. Does not belong here: speaking to Apple (`resources.icloud`), or downloading
+(`pipeline.icloud_originals`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection, Engine
+
+from catalog import icloud, sources
+from catalog.icloud import StoredRecord
+from catalog.paths import to_text
+from media.capture import CaptureDate
+from media.kinds import Kind, kind_of_name
+from pipeline.discovery import DateRules
+from resources.icloud_errors import TokenTooOld
+from resources.icloud_records import Asset, Part, Record, asset_of, read_record
+
+MOST_ROUNDS = 10  # a library that changes faster than it can be read is complete enough; the next sync goes on
+_NO_ORIGINAL = "iCloud lists it without its original; open it once on the phone or on icloud.com, then it is tried again"
+_NO_MASTER = "iCloud lists it without the record of its file; it is taken once Apple delivers that"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One answer of the feed.
+
+    Attributes:
+        records: As JSON.
+        token: Where it goes on.
+        more: Whether there is more at once.
+    """
+
+    records: Sequence[Mapping[str, Any]]
+    token: str
+    more: bool
+
+
+class Feed(Protocol):
+    """What discovery asks of Apple."""
+
+    def changes(self, zone: Mapping[str, Any], token: str | None) -> Page:
+        """Returns what changed since a token, from the beginning for None.
+
+        Raises:
+            TokenTooOld: Apple no longer knows the token.
+        """
+        ...
+
+    def count(self, zone: Mapping[str, Any]) -> int | None:
+        """Returns how many photos Apple counts, hidden and deleted ones left out; None where it does not say."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """One iCloud library that is a source.
+
+    Attributes:
+        name: The source's name.
+        account: Whose sign-in reads it.
+        zone: As Apple names it.
+    """
+
+    name: str
+    account: str
+    zone: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Synced:
+    """What one sync found.
+
+    Attributes:
+        source: The library.
+        new: Photos seen for the first time, by record name.
+        changed: Photos whose files or words changed.
+        deleted: Photos that were deleted in iCloud; nothing is deleted here.
+        files: New files to download.
+        bytes: Their size.
+        assets: The photos that iCloud holds now.
+        apple_count: What Apple itself counts, hidden ones left out; None where it was not asked.
+        counted: What the catalog counts by the same rule.
+    """
+
+    source: str
+    new: set[str] = field(default_factory=set)
+    changed: set[str] = field(default_factory=set)
+    deleted: set[str] = field(default_factory=set)
+    files: int = 0
+    bytes: int = 0
+    assets: int = 0
+    apple_count: int | None = None
+    counted: int = 0
+
+
+def sync(engine: Engine, feed: Feed, library: Library, rules: DateRules, ours: Sequence[str] = ()) -> Synced:
+    """Reads the feed to its end and records what it says.
+
+    Each page is kept together with the token that follows it, so that a sync that is killed goes on where it stopped.
+
+    Args:
+        engine: The catalog.
+        feed: Apple.
+        library: Which library.
+        rules: How dates become partitions.
+        ours: The destinations that upload to this library: what they put there is not taken in again.
+    """
+    with engine.begin() as connection:
+        sources.register_source(connection, library.name, "icloud", library.account)
+        icloud.register_library(connection, library.name, library.account, library.zone)
+        state = icloud.library_state(connection, library.name)
+    assert state is not None
+    found = Synced(library.name)
+    recorder = _Recorder(library.name, rules, ours, found)
+    _read(engine, feed, library, recorder, state.sync_token)
+    with engine.begin() as connection:
+        if state.complete_at is None:
+            recorder.bury(connection, icloud.unseen_records(connection, library.name))
+        found.apple_count = feed.count(library.zone) if recorder.pages_with_records else state.apple_count
+        found.counted = icloud.count_live(connection, library.name)
+        found.assets = icloud.count_assets(connection, library.name)
+        icloud.record_sync(connection, library.name, found.apple_count, complete=True)
+        sources.record_listing(connection, library.name, found.assets)
+    return found
+
+
+def _read(engine: Engine, feed: Feed, library: Library, recorder: _Recorder, token: str | None) -> None:
+    """Reads pages until the token stands still: what is added while a large library is read is on a later page."""
+    if token is None:
+        _begin(engine, library)
+    for _ in range(MOST_ROUNDS):
+        more, moved = True, False
+        while more:
+            try:
+                page = feed.changes(library.zone, token)
+            except TokenTooOld:
+                if token is None:
+                    raise
+                token = None
+                _begin(engine, library)
+                continue
+            moved = moved or (bool(page.records) and page.token != token)
+            with engine.begin() as connection:
+                recorder.take(connection, page.records)
+                icloud.set_sync_token(connection, library.name, page.token)
+            token, more = page.token, page.more
+        if not moved:
+            return
+
+
+def _begin(engine: Engine, library: Library) -> None:
+    with engine.begin() as connection:
+        icloud.begin_reading(connection, library.name)
+
+
+class _Recorder:
+    """Writes pages of the feed into the catalog."""
+
+    def __init__(self, source: str, rules: DateRules, ours: Sequence[str], found: Synced) -> None:
+        self._source = source
+        self._rules = rules
+        self._ours = ours
+        self._found = found
+        self.pages_with_records = 0
+
+    def take(self, connection: Connection, raw: Sequence[Mapping[str, Any]]) -> None:
+        """Records one page."""
+        if not raw:
+            return
+        self.pages_with_records += 1
+        records = {record.name: record for one in raw if (record := read_record(one)) is not None}
+        told = [record for record in records.values() if not record.gone]
+        before = icloud.records_named(connection, self._source, records)
+        icloud.put_records(connection, self._source, [_row(record) for record in told])
+        buried = icloud.bury_records(connection, self._source, [one.name for one in records.values() if one.gone])
+        self._settle(connection, before, told, buried)
+
+    def bury(self, connection: Connection, names: Sequence[str]) -> None:
+        """Records that some records left iCloud."""
+        before = icloud.records_named(connection, self._source, names)
+        self._settle(connection, before, [], icloud.bury_records(connection, self._source, names))
+
+    def _settle(
+        self,
+        connection: Connection,
+        before: Mapping[str, StoredRecord],
+        told: Sequence[Record],
+        buried: Sequence[StoredRecord],
+    ) -> None:
+        touched = {one.name for one in told if one.kind == "asset"} | {one.name for one in buried if one.kind == "asset"}
+        masters = {one.name for one in told if one.kind == "master"} | {one.name for one in buried if one.kind == "master"}
+        touched.update(icloud.assets_of_masters(connection, self._source, masters))
+        touched.update(_asset_of_relation(told, buried))
+        if not touched:
+            return
+        assets, reasons = self._assembled(connection, touched)
+        icloud.set_reasons(connection, self._source, reasons)
+        moved = self._observe(connection, assets)
+        self._count(assets, before, moved)
+
+    def _assembled(self, connection: Connection, names: Iterable[str]) -> tuple[list[Asset], dict[str, str | None]]:
+        """Puts assets and masters together; an asset whose master comes on a later page waits for it."""
+        stored = icloud.records_named(connection, self._source, names)
+        masters = icloud.records_named(connection, self._source, {one.parent for one in stored.values() if one.parent})
+        assets: list[Asset] = []
+        reasons: dict[str, str | None] = {}
+        for one in stored.values():
+            if one.kind != "asset":
+                continue
+            master = masters.get(one.parent or "")
+            if master is None:
+                reasons[one.name] = _NO_MASTER
+                continue
+            asset = asset_of(_record(one), _record(master))
+            reasons[one.name] = None if any(part.role == "original" for part in asset.parts) else _NO_ORIGINAL
+            assets.append(asset)
+        return assets, reasons
+
+    def _observe(self, connection: Connection, assets: Sequence[Asset]) -> set[str]:
+        """Records the files of assets, and that others are no longer there; returns the assets that this changed."""
+        ours = icloud.uploaded_masters(connection, self._ours, [one.master for one in assets]) if self._ours else set()
+        present: dict[str, dict[tuple[str, str], int]] = {}
+        for row_id, asset, path, version in icloud.present_parts(connection, self._source, [one.name for one in assets]):
+            present.setdefault(asset, {})[path, version] = row_id
+        earlier = icloud.days_of_assets(connection, self._source, [one.name for one in assets])
+        rows: list[Mapping[str, object]] = []
+        gone: list[int] = []
+        moved: set[str] = set()
+        for asset in assets:
+            there = present.get(asset.name, {})
+            wanted = [] if asset.deleted or asset.master in ours else self._rows(asset, earlier.get(asset.name))
+            known = {(str(row["source_id"]), str(row["version"])) for row in wanted}
+            fresh = [row for row in wanted if (row["source_id"], row["version"]) not in there]
+            left = [row_id for key, row_id in there.items() if key not in known]
+            if fresh or left:
+                moved.add(asset.name)
+            rows += fresh
+            gone += left
+        sources.mark_gone(connection, gone)
+        sources.add_observations(connection, rows)
+        self._found.files += len(rows)
+        self._found.bytes += sum(int(str(row["size"])) for row in rows)
+        return moved
+
+    def _rows(self, asset: Asset, earlier: Any) -> list[Mapping[str, object]]:
+        taken = capture_date(asset, self._rules)
+        day, flag = (earlier, None) if earlier is not None else self._rules.partition(taken.local.date())
+        at = asset.taken or asset.added or self._rules.now
+        roles = _roles(asset.parts)
+        return [
+            {
+                "source": self._source,
+                "source_id": to_text(f"{asset.name}/{part.name}"),
+                "version": part.checksum,
+                "folder": asset.name,
+                "stem_key": asset.name,
+                "kind": (kind_of_name(part.name) or Kind.PHOTO).value,
+                "size": part.size,
+                "mtime_ns": int(at.timestamp() * 1000) * 1_000_000,
+                "role": roles[part.name],
+                "capture_local": taken.local,
+                "capture_offset_minutes": taken.offset_minutes,
+                "capture_provenance": taken.provenance,
+                "capture_flag": flag,
+                "partition_date": day,
+            }
+            for part in asset.parts
+        ]
+
+    def _count(self, assets: Sequence[Asset], before: Mapping[str, StoredRecord], moved: set[str]) -> None:
+        found = self._found
+        for asset in assets:
+            known = before.get(asset.name)
+            if asset.deleted:
+                if known is not None and known.state not in ("deleted", "gone"):
+                    found.deleted.add(asset.name)
+            elif known is None and asset.name in moved:
+                found.new.add(asset.name)
+            elif asset.name not in found.new and (asset.name in moved or known is not None):
+                found.changed.add(asset.name)
+
+
+def capture_date(asset: Asset, rules: DateRules) -> CaptureDate:
+    """Returns the local day and time where a photo was taken, as Apple says.
+
+    Where it gives no offset the setting `timezone` holds, never the zone of this machine.
+    """
+    if asset.taken is not None and asset.offset_seconds is not None and abs(asset.offset_seconds) < 86_400:
+        local = (asset.taken + timedelta(seconds=asset.offset_seconds)).astimezone(UTC).replace(tzinfo=None)
+        return CaptureDate(local, round(asset.offset_seconds / 60), "icloud")
+    for moment, provenance in ((asset.taken, "icloud_utc"), (asset.added, "icloud_added")):
+        if moment is not None:
+            return CaptureDate(_in_zone(moment, rules.timezone), None, provenance)
+    return CaptureDate(rules.now.replace(tzinfo=None), None, "first_seen")
+
+
+def _in_zone(moment: datetime, timezone: str) -> datetime:
+    return moment.astimezone(ZoneInfo(timezone)).replace(tzinfo=None)
+
+
+def _roles(parts: Sequence[Part]) -> dict[str, str]:
+    """Returns what each file is to the bundle; of a RAW + JPEG pair the picture leads, whichever came first."""
+    roles = {"original": "lead", "live_video": "live_video", "raw": "raw", "edit": "edit", "edit_video": "edit"}
+    found = {part.name: roles[part.role] for part in parts}
+    original = next((part for part in parts if part.role == "original"), None)
+    other = next((part for part in parts if part.role == "raw"), None)
+    if original and other and kind_of_name(original.name) is Kind.RAW and kind_of_name(other.name) is Kind.PHOTO:
+        found[original.name], found[other.name] = "raw", "lead"
+    return found
+
+
+def _row(record: Record) -> dict[str, Any]:
+    says = record.fields
+    parents = {"asset": says.get("master"), "relation": says.get("asset")}
+    state = "deleted" if says.get("deleted") else "hidden" if says.get("hidden") else "live"
+    return {
+        "name": record.name,
+        "kind": record.kind,
+        "parent": parents.get(str(record.kind)),
+        "state": state,
+        "fields": dict(says),
+        "change_tag": record.change_tag,
+    }
+
+
+def _record(stored: StoredRecord) -> Record:
+    return Record(stored.name, stored.kind, stored.fields, stored.change_tag, stored.state == "gone")  # type: ignore[arg-type]
+
+
+def _asset_of_relation(told: Sequence[Record], buried: Sequence[StoredRecord]) -> set[str]:
+    ours = {str(one.fields.get("asset")) for one in told if one.kind == "relation"}
+    return ours | {str(one.parent) for one in buried if one.kind == "relation"}
