@@ -17,6 +17,8 @@ from datetime import date
 from pathlib import Path
 from typing import BinaryIO, TypedDict
 
+from media.apple_checksum import AppleChecksum
+
 PART_PREFIX = ".mpa-"
 PART_SUFFIX = ".part"
 ROOT_MARKER = ".mediapipe-root"
@@ -25,8 +27,6 @@ ORIGINAL_MODE = 0o444
 _FICLONE = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
 _AT_FDCWD = -100  # linux/fcntl.h
 _RENAME_NOREPLACE = 1  # linux/fs.h
-# https://github.com/apple-open-source: the two salts that CloudKit puts before a file's bytes.
-_APPLE_SALT = b"com.apple.XattrObjectSalt\0com.apple.DataObjectSalt\0"
 
 
 class Hashes(TypedDict):
@@ -50,28 +50,22 @@ class ContentMismatch(Exception):
 
 
 class Hasher:
-    """Computes every identity of a stream of bytes in one pass.
-
-    The Apple checksum is base64(0x01 + SHA-1(salts + bytes)), as CloudKit computes `fileChecksum`.
-    """
+    """Computes every identity of a stream of bytes in one pass."""
 
     def __init__(self) -> None:
         self._sha256 = hashlib.sha256()
-        self._sha1 = hashlib.sha1(_APPLE_SALT, usedforsecurity=False)
+        self._apple = AppleChecksum()
         self._size = 0
 
     def update(self, chunk: bytes | memoryview) -> None:
         """Adds bytes to every hash."""
         self._sha256.update(chunk)
-        self._sha1.update(chunk)
+        self._apple.update(chunk)
         self._size += len(chunk)
 
     def hashes(self) -> Hashes:
         """Returns what was computed so far."""
-        import base64
-
-        apple = base64.b64encode(b"\x01" + self._sha1.digest()).decode("ascii")
-        return {"sha256": self._sha256.hexdigest(), "apple_checksum": apple, "size": self._size}
+        return {"sha256": self._sha256.hexdigest(), "apple_checksum": self._apple.value(), "size": self._size}
 
 
 def part_path(final: Path, tag: str) -> Path:
@@ -378,10 +372,11 @@ def _pump(reader: BinaryIO, hasher: Hasher, writer: BinaryIO | None) -> None:
         chunk = buffer[:count]
         hasher.update(chunk)
         if writer is not None:
-            _write_all(writer, chunk)
+            write_all(writer, chunk)
 
 
-def _write_all(writer: BinaryIO, chunk: memoryview) -> None:
+def write_all(writer: BinaryIO, chunk: memoryview) -> None:
+    """Writes every byte of `chunk` to a file without a buffer, which may take fewer at a time."""
     while chunk:
         chunk = chunk[writer.write(chunk) :]
 

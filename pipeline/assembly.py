@@ -36,7 +36,7 @@ from pipeline.run import clean_up_after_dead_runs
 from pipeline.stage import Stage
 from resources.archive import ArchiveFolder
 from resources.folder import is_there
-from resources.settings import Settings
+from resources.settings import ArchiveDestination, Settings
 
 STEPS = ("staged", "uploaded", "verified")
 
@@ -75,8 +75,8 @@ class Platform:
         return own | {f"destination:{name}": entry.path for name, entry in self._archives.items()}
 
     @cached_property
-    def _archives(self) -> dict[str, Any]:
-        return {name: entry for name, entry in self.settings.destinations.items() if entry.enabled}
+    def _archives(self) -> dict[str, ArchiveDestination]:
+        return {name: entry for name, entry in self.settings.archives.items() if entry.enabled}
 
     @cached_property
     def sources(self) -> dict[str, FolderSpec]:
@@ -91,7 +91,7 @@ class Platform:
                 settle_seconds=entry.settle_seconds,
                 away_share=entry.away_share,
             )
-            for name, entry in self.settings.sources.items()
+            for name, entry in self.settings.folder_sources.items()
             if entry.enabled
         }
 
@@ -106,7 +106,7 @@ class Platform:
     @cached_property
     def originals(self) -> dict[str, Path]:
         """Where originals stand, by the name that the catalog gives the root."""
-        left_in_place = {f"source:{name}": entry.path for name, entry in self.settings.sources.items()}
+        left_in_place = {f"source:{name}": entry.path for name, entry in self.settings.folder_sources.items()}
         return {layout.ORIGINALS: self.roots[layout.ORIGINALS]} | left_in_place
 
     @cached_property

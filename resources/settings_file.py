@@ -22,7 +22,7 @@ from tomlkit.items import InlineTable
 
 from media.files import atomic_write, make_folder
 from resources.settings import SettingsError, load_settings
-from resources.settings_layers import FILE_NAME
+from resources.settings_layers import FILE_NAME, SHORTHANDS
 
 HEADER = """\
 # Settings of mediapipe-assets. Each one, with its default: docs/settings.md; those that hold now, and where each
@@ -47,12 +47,13 @@ def add_source(home: Path, path: Path, *, environ: Mapping[str, str] | None = No
     """
     folder = Path(os.path.abspath(os.path.expanduser(path)))
     with _locked(home):
-        sources = load_settings(home, environ=environ).sources
+        settings = load_settings(home, environ=environ)
         real = os.path.realpath(folder)
-        for name, source in sources.items():
+        for name, source in settings.folder_sources.items():
             if os.path.realpath(source.path) == real:
                 return name
-        name = _free_name(folder.name, set(sources))
+        # What has a shorthand in the environment is no name for a folder.
+        name = _free_name(folder.name, {*settings.sources, *SHORTHANDS})
         load_settings(home, overrides={"sources": {name: {"path": folder}}}, environ=environ)
         document = _read(home / FILE_NAME)
         table = document.setdefault("sources", tomlkit.table(is_super_table=True))

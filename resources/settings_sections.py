@@ -70,8 +70,7 @@ class FolderSource(Section):
     @field_validator("include", "exclude", mode="before")
     @classmethod
     def _split_patterns(cls, value: object) -> object:
-        # An environment variable is one text; a comma in a file name is rarer than two patterns.
-        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        return listed_text(value)
 
     @field_validator("path")
     @classmethod
@@ -262,6 +261,12 @@ class WebSettings(Section):
                 "elsewhere through an SSH tunnel or a proxy that asks for a password"
             )
         return host
+
+
+def listed_text(value: object) -> object:
+    """Returns a text as the list that it stands for, and anything else as it is."""
+    # An environment variable is one text; a comma in a file name is rarer than two patterns.
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 def _absolute_source(path: Path) -> Path:
