@@ -79,6 +79,15 @@ def contents_of_size(connection: Connection, size: int) -> list[str]:
     return list(connection.execute(text("SELECT sha256 FROM media_files WHERE size = :size"), {"size": size}).scalars())
 
 
+def with_apple_checksum(connection: Connection, checksum: str, size: int) -> int | None:
+    """Returns the kept content that has Apple's checksum and a size in bytes, None when there is none."""
+    found = connection.execute(
+        text("SELECT id FROM media_files WHERE size = :size AND apple_checksum = :checksum"),
+        {"size": size, "checksum": checksum},
+    ).scalars()
+    return next(iter(found), None)
+
+
 def add_content(connection: Connection, values: Mapping[str, object]) -> int:
     """Writes a new content and returns its id."""
     return int(

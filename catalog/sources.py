@@ -207,6 +207,18 @@ def kept_observation_is_gone(connection: Connection, media_file_id: int) -> bool
     return int(present) == 0
 
 
+def declared_roles(connection: Connection, source: str, folder: str, stem_key: str) -> dict[int, str]:
+    """Returns what each stored file of a group is to it, where the source itself says so, by content."""
+    rows = connection.execute(
+        text(
+            "SELECT media_file_id, role FROM source_files WHERE source = :source AND folder = :folder "
+            "AND stem_key = :stem_key AND media_file_id IS NOT NULL AND role IS NOT NULL ORDER BY id"
+        ),
+        {"source": source, "folder": folder, "stem_key": stem_key},
+    )
+    return {row.media_file_id: row.role for row in rows}
+
+
 def observations_of(connection: Connection, media_file_ids: Sequence[int]) -> list[tuple[int, str, str, str, str]]:
     """Returns (content, source, folder, stem key, path) of every observation of some contents."""
     rows = connection.execute(
@@ -229,6 +241,14 @@ def siblings(connection: Connection, source: str, folder: str, stem_key: str) ->
         {"source": source, "folder": folder, "stem_key": stem_key},
     )
     return [(row.media_file_id, row.source_id) for row in rows]
+
+
+def waiting(connection: Connection, ids: Sequence[int]) -> set[int]:
+    """Returns those of some observations whose bytes are still to come."""
+    rows = connection.execute(
+        text("SELECT id FROM source_files WHERE id = ANY(:ids) AND state IN ('pending', 'failed')"), {"ids": list(ids)}
+    )
+    return set(rows.scalars())
 
 
 def unresolved_bytes(connection: Connection) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ from catalog import icloud, media, sources
 from catalog.paths import from_text
 from catalog.work import WorkQuery
 from media.files import ContentMismatch, make_folder
+from media.ingest import ingest
 from pipeline import layout
 from pipeline.icloud_sync import parts_of
 from pipeline.originals import Item, OriginalsStage
@@ -113,6 +114,7 @@ class ICloudOriginalsStage(OriginalsStage):
         self._downloader: Downloader | None = None
         self._threads: ThreadPoolExecutor | None = None
         self._enough: str | None = None
+        self._swept = False
 
     def query(self, run: Run) -> WorkQuery:
         """Returns the observations that wait."""
@@ -121,6 +123,7 @@ class ICloudOriginalsStage(OriginalsStage):
     def load(self, connection: Connection, ids: Sequence[int], run: Run) -> Sequence[ICloudItem]:
         """Reads the observations, and asks Apple for addresses of those whose bytes are nowhere here."""
         incoming = self._roots[layout.ORIGINALS] / INCOMING
+        self._sweep(connection, incoming)
         items = []
         for file in sources.load_source_files(connection, ids):
             part = incoming / f"{file.id}-{_safe(file.version)}{os.path.splitext(from_text(file.source_id))[1]}"
@@ -155,8 +158,8 @@ class ICloudOriginalsStage(OriginalsStage):
             "decode": item.broken is None,
         }
         if item.local is not None:
-            return Task(ingest_task, (str(item.local), str(item.part)), options)
-        return Task(ingest_task, (str(item.path), None), options)
+            return Task(ingest, (str(item.local), str(item.part)), options)
+        return Task(ingest, (str(item.path), None), options)
 
     def submit(self, task: Task, item: Item, run: Run) -> Future[Any]:
         """Has the bytes fetched by a thread, and looked at by a worker when they are all here."""
@@ -228,6 +231,17 @@ class ICloudOriginalsStage(OriginalsStage):
             self._threads.shutdown(wait=True, cancel_futures=True)
         self._open.close()
 
+    def _sweep(self, connection: Connection, incoming: Path) -> None:
+        """Removes what was half downloaded and is no longer wanted: it was deleted or edited in iCloud meanwhile."""
+        if self._swept:
+            return
+        self._swept = True
+        parts = {path: int(path.name.partition("-")[0]) for path in incoming.glob("[0-9]*-*")}
+        waiting = sources.waiting(connection, list(parts.values()))
+        for path, row_id in parts.items():
+            if row_id not in waiting:
+                path.unlink(missing_ok=True)
+
     # --- addresses -----------------------------------------------------------------------------------------------
 
     def _find_parts(self, connection: Connection, items: Sequence[ICloudItem]) -> None:
@@ -265,30 +279,6 @@ class ICloudOriginalsStage(OriginalsStage):
 
     def _account(self, item: ICloudItem) -> Account:
         return self._accounts[self._libraries[item.file.source].account]
-
-
-def ingest_task(source: str, part: str | None, **options: Any) -> Any:
-    """Looks at one file; what `media.ingest` says of it."""
-    from media.ingest import ingest
-
-    return ingest(source, part, **options)
-
-
-def sweep_incoming(root: Path, wanted: Callable[[int], bool]) -> Iterator[Path]:
-    """Removes what was half downloaded and is no longer wanted.
-
-    Args:
-        root: The originals' root.
-        wanted: Whether an observation still waits for its bytes.
-
-    Yields:
-        What was removed.
-    """
-    for path in (root / INCOMING).glob("*"):
-        number = path.name.partition("-")[0]
-        if number.isdigit() and not wanted(int(number)):
-            path.unlink(missing_ok=True)
-            yield path
 
 
 def _asset(item: ICloudItem) -> str:

@@ -202,28 +202,10 @@ class _Recorder:
         touched.update(_asset_of_relation(told, buried))
         if not touched:
             return
-        assets, reasons = self._assembled(connection, touched)
+        assets, reasons = assembled(connection, self._source, touched)
         icloud.set_reasons(connection, self._source, reasons)
         moved = self._observe(connection, assets)
         self._count(assets, before, moved)
-
-    def _assembled(self, connection: Connection, names: Iterable[str]) -> tuple[list[Asset], dict[str, str | None]]:
-        """Puts assets and masters together; an asset whose master comes on a later page waits for it."""
-        stored = icloud.records_named(connection, self._source, names)
-        masters = icloud.records_named(connection, self._source, {one.parent for one in stored.values() if one.parent})
-        assets: list[Asset] = []
-        reasons: dict[str, str | None] = {}
-        for one in stored.values():
-            if one.kind != "asset":
-                continue
-            master = masters.get(one.parent or "")
-            if master is None:
-                reasons[one.name] = _NO_MASTER
-                continue
-            asset = asset_of(_record(one), _record(master))
-            reasons[one.name] = None if any(part.role == "original" for part in asset.parts) else _NO_ORIGINAL
-            assets.append(asset)
-        return assets, reasons
 
     def _observe(self, connection: Connection, assets: Sequence[Asset]) -> set[str]:
         """Records the files of assets, and that others are no longer there; returns the assets that this changed."""
@@ -287,6 +269,37 @@ class _Recorder:
                 found.new.add(asset.name)
             elif asset.name not in found.new and (asset.name in moved or known is not None):
                 found.changed.add(asset.name)
+
+
+def parts_of(connection: Connection, source: str, assets: Iterable[str]) -> dict[tuple[str, str], Part]:
+    """Returns where the bytes of some assets lie at Apple, by (path, version) of the observation."""
+    found = {}
+    for asset in assembled(connection, source, assets)[0]:
+        found.update({(f"{asset.name}/{part.name}", part.checksum): part for part in asset.parts})
+    return found
+
+
+def assembled(connection: Connection, source: str, names: Iterable[str]) -> tuple[list[Asset], dict[str, str | None]]:
+    """Puts assets and their masters together.
+
+    Returns:
+        The assets, and for each name why it brings no file, None where it does: its master may come on a later page.
+    """
+    stored = icloud.records_named(connection, source, names)
+    masters = icloud.records_named(connection, source, {one.parent for one in stored.values() if one.parent})
+    assets: list[Asset] = []
+    reasons: dict[str, str | None] = {}
+    for one in stored.values():
+        if one.kind != "asset":
+            continue
+        master = masters.get(one.parent or "")
+        if master is None:
+            reasons[one.name] = _NO_MASTER
+            continue
+        asset = asset_of(_record(one), _record(master))
+        reasons[one.name] = None if any(part.role == "original" for part in asset.parts) else _NO_ORIGINAL
+        assets.append(asset)
+    return assets, reasons
 
 
 def capture_date(asset: Asset, rules: DateRules) -> CaptureDate:

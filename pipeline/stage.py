@@ -89,6 +89,21 @@ class Stage(ABC, Generic[Item]):
         """
         return self.task(item, run) if isinstance(result, WorkerDied) and tries < WORKER_TRIES else None
 
+    def submit(self, task: Task, item: Item, run: Run) -> Future[Any]:
+        """Hands a task to whoever does it: the pool, unless a stage first has to bring the bytes here."""
+        return run.pool.submit(task, self.timeout(item))
+
+    def window(self, run: Run) -> int:
+        """Returns how many tasks are handed out at once."""
+        return 2 * run.pool.workers + 2
+
+    def pause(self) -> str | None:
+        """Returns why nothing more is claimed in this run, None while all is well."""
+        return None
+
+    def close(self) -> None:
+        """Ends what the stage holds open, however the run ends."""
+
     @abstractmethod
     def record(self, connection: Connection, item: Item, result: Any, run: Run) -> Outcome:
         """Writes the result, in the transaction that ends the claim."""
@@ -152,10 +167,12 @@ def work_off(stage: Stage[Item], run: Run) -> StageReport:
     if total:
         total = min(total, run.limit) if run.limit else total
         results = contextlib.closing(_worked(stage, run, _claimed(stage, query, run)))
-        with _stopped_in_words(), run.engine.connect() as session, results as worked:
+        with _stopped_in_words(), contextlib.closing(stage), run.engine.connect() as session, results as worked:
             for item, result in worked:
                 _settle(stage, run, session, item, result, report)
                 run.progress(stage.name, report.done, total, time.monotonic() - start)
+    if (reason := stage.pause()) is not None:
+        report.notes.insert(0, (stage.name, reason))
     report.seconds = time.monotonic() - start
     return report
 
@@ -172,7 +189,7 @@ def _stopped_in_words() -> Iterator[None]:
 
 def _claimed(stage: Stage[Item], query: WorkQuery, run: Run) -> Iterator[Item]:
     left = run.limit or None
-    while left is None or left > 0:
+    while (left is None or left > 0) and stage.pause() is None:
         with run.engine.begin() as connection:
             ids = work.claim(connection, query, run.scope, run.rules, min(CLAIM_BATCH, left or CLAIM_BATCH))
         if not ids:
@@ -197,7 +214,7 @@ def _worked(stage: Stage[Item], run: Run, items: Iterator[Item]) -> Generator[tu
 def _fly(
     stage: Stage[Item], run: Run, items: Iterator[Item], flying: dict[Future[Any], tuple[Item, int]]
 ) -> Iterator[tuple[Item, Any]]:
-    window = 2 * run.pool.workers + 2
+    window = stage.window(run)
     exhausted = False
     while flying or not exhausted:
         while not exhausted and len(flying) < window:
@@ -213,7 +230,7 @@ def _fly(
             if task is None:
                 yield item, None
             else:
-                flying[run.pool.submit(task, stage.timeout(item))] = (item, 1)
+                flying[stage.submit(task, item, run)] = (item, 1)
         if not flying:
             continue
         done, _ = wait(flying, return_when=FIRST_COMPLETED)
@@ -223,7 +240,7 @@ def _fly(
             if (task := stage.again(item, run, result, tries)) is None:
                 yield item, result
             else:
-                flying[run.pool.submit(task, stage.timeout(item))] = (item, tries + 1)
+                flying[stage.submit(task, item, run)] = (item, tries + 1)
 
 
 def _result_of(future: Future[Any]) -> Any:

@@ -19,7 +19,6 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from io import FileIO
 from pathlib import Path
@@ -34,7 +33,7 @@ from urllib3.exceptions import TimeoutError as ReadTimeout
 
 from media.apple_checksum import AppleChecksum, is_comparable
 from media.files import CHUNK, write_all
-from resources.http import ca_bundle, keep_queries_out_of_logs
+from resources.http import ca_bundle, keep_queries_out_of_logs, retry_after
 
 RESUMES = 4  # in one fetch; a file that needs more waits for its next turn, and goes on from where it stands
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 4.0  # seconds
@@ -47,7 +46,6 @@ _STUMBLED = (408, 500, 502, 504)
 _NETWORK = (requests.RequestException, HTTPError)
 _FILE_NAME = "${f}"  # Apple's placeholder for the name that a browser would save the file under; any will do
 _RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(?:(\d{1,18})|\*)", re.ASCII)
-_NUMBER = re.compile(r"\d{1,9}", re.ASCII)
 
 
 class DownloadError(Exception):
@@ -353,24 +351,6 @@ def _place(response: requests.Response, wanted: Wanted, part: _Part) -> None:
     announced = response.headers.get("Content-Length", "")
     if announced.isdecimal() and int(announced) != wanted.size:
         raise _OtherBytes(f"there are {announced}, where {wanted.size} were announced")
-
-
-def retry_after(text: str, now: datetime) -> float | None:
-    """Returns the seconds that a Retry-After header asks for, None when it says nothing that can be understood.
-
-    Args:
-        text: The header: seconds, or a date of HTTP.
-        now: The time, aware.
-    """
-    if _NUMBER.fullmatch(text.strip()):
-        return float(text)
-    try:
-        then = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    if then.tzinfo is None:
-        then = then.replace(tzinfo=UTC)
-    return max(0.0, (then - now).total_seconds())
 
 
 def _told(failure: Exception) -> str:
