@@ -134,7 +134,10 @@ def register_library(connection: Connection, source: str, account: str, zone: Ma
 def begin_reading(connection: Connection, source: str) -> None:
     """Remembers that a library is read from the beginning from now on."""
     connection.execute(
-        text("UPDATE icloud_libraries SET reading_since = now(), sync_token = NULL WHERE source = :source"),
+        text(
+            "UPDATE icloud_libraries SET reading_since = now(), sync_token = NULL, complete_at = NULL "
+            "WHERE source = :source"
+        ),
         {"source": source},
     )
 
@@ -147,15 +150,14 @@ def set_sync_token(connection: Connection, source: str, token: str) -> None:
     )
 
 
-def record_sync(connection: Connection, source: str, apple_count: int | None, *, complete: bool) -> None:
+def record_sync(connection: Connection, source: str, apple_count: int | None) -> None:
     """Remembers that the feed was read to its end."""
     connection.execute(
         text(
             "UPDATE icloud_libraries SET synced_at = now(), apple_count = coalesce(:count, apple_count), "
-            "complete_at = CASE WHEN :complete THEN coalesce(complete_at, now()) ELSE complete_at END "
-            "WHERE source = :source"
+            "complete_at = coalesce(complete_at, now()) WHERE source = :source"
         ),
-        {"source": source, "count": apple_count, "complete": complete},
+        {"source": source, "count": apple_count},
     )
 
 
@@ -253,9 +255,7 @@ def records_named(connection: Connection, source: str, names: Iterable[str]) -> 
 def assets_of_masters(connection: Connection, source: str, masters: Iterable[str]) -> list[str]:
     """Returns the names of the assets that stand on some masters; a copy made on the phone shares its master."""
     rows = connection.execute(
-        text(
-            "SELECT name FROM icloud_records WHERE source = :source AND kind = 'asset' AND parent = ANY(:masters)"
-        ),
+        text("SELECT name FROM icloud_records WHERE source = :source AND kind = 'asset' AND parent = ANY(:masters)"),
         {"source": source, "masters": list(masters)},
     )
     return list(rows.scalars())

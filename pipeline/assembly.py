@@ -28,6 +28,7 @@ from pipeline.deliver import StagedStage, UploadedStage, VerifiedStage
 from pipeline.destination import Destination
 from pipeline.discovery import DateRules, FolderSpec
 from pipeline.failures import RefusedForSafety
+from pipeline.icloud import ICloudLibraries
 from pipeline.library import LibraryStage
 from pipeline.originals import OriginalsStage, SourceRoot
 from pipeline.release import ReleaseStage
@@ -96,6 +97,11 @@ class Platform:
         }
 
     @cached_property
+    def icloud(self) -> ICloudLibraries:
+        """The iCloud libraries and the accounts behind them."""
+        return ICloudLibraries(self.settings, self.engine, self.now)
+
+    @cached_property
     def destinations(self) -> dict[str, Destination]:
         """The places that get copies, by name."""
         return {
@@ -141,6 +147,9 @@ class Platform:
                 {name: SourceRoot(spec.path, spec.copied) for name, spec in self.sources.items()},
                 settings.compute.ingest_timeout_seconds,
             ),
+            sources.ICLOUD_ORIGINALS: lambda: self.icloud.originals_stage(
+                self.roots, settings.compute.ingest_timeout_seconds
+            ),
             DEDUPLICATED: lambda: DeduplicationStage(
                 self.roots,
                 names,
@@ -181,6 +190,8 @@ class Platform:
         """
         present = [name for name, spec in self.sources.items() if is_there(spec.path)]
         found = [sources.to_store_from(present), to_deduplicate]
+        if self.icloud.sources:
+            found.append(sources.to_store_from(list(self.icloud.sources), sources.ICLOUD_ORIGINALS))
         if self.tiers:
             found.append(renditions.to_compress(tier_dates(self.tiers, self.today), aged=aged))
         for name, destination in self.destinations.items():

@@ -37,7 +37,9 @@ class AccountBusy(ICloudError):
 
     def __init__(self, account: str) -> None:
         """Takes the account's name."""
-        super().__init__(f"Another process is signed in to the account “{account}” at the moment; try again in a while.")
+        super().__init__(
+            f"Another process is signed in to the account “{account}” at the moment; try again in a while."
+        )
 
 
 class LeftAlone(Throttled):
@@ -108,7 +110,7 @@ def owned(
             try:
                 yield client
             except ICloudError as error:
-                _remember(engine, account.name, error, now())
+                remember(engine, account.name, error, now())
                 raise
         finally:
             icloud.disown(session, account.name)
@@ -248,7 +250,7 @@ def _take_lease(session: Connection, name: str, wait_seconds: float) -> None:
         time.sleep(_WAIT_STEP)
 
 
-def _remember(engine: Engine, name: str, error: ICloudError, now: datetime) -> None:
+def remember(engine: Engine, name: str, error: ICloudError, now: datetime) -> None:
     """Writes what an error says about the account, so that the next process knows before it asks."""
     with engine.begin() as connection:
         if isinstance(error, NeedsPerson):

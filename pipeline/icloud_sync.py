@@ -7,7 +7,8 @@ new, changed and gone. Does not belong here: speaking to Apple (`resources.iclou
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -21,33 +22,21 @@ from catalog.paths import to_text
 from media.capture import CaptureDate
 from media.kinds import Kind, kind_of_name
 from pipeline.discovery import DateRules
+from resources.icloud import Answer
 from resources.icloud_errors import TokenTooOld
 from resources.icloud_records import Asset, Part, Record, asset_of, read_record
 
 MOST_ROUNDS = 10  # a library that changes faster than it can be read is complete enough; the next sync goes on
-_NO_ORIGINAL = "iCloud lists it without its original; open it once on the phone or on icloud.com, then it is tried again"
+_NO_ORIGINAL = (
+    "iCloud lists it without its original; open it once on the phone or on icloud.com, then it is tried again"
+)
 _NO_MASTER = "iCloud lists it without the record of its file; it is taken once Apple delivers that"
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """One answer of the feed.
-
-    Attributes:
-        records: As JSON.
-        token: Where it goes on.
-        more: Whether there is more at once.
-    """
-
-    records: Sequence[Mapping[str, Any]]
-    token: str
-    more: bool
 
 
 class Feed(Protocol):
     """What discovery asks of Apple."""
 
-    def changes(self, zone: Mapping[str, Any], token: str | None) -> Page:
+    def changes(self, zone: Mapping[str, Any], token: str | None) -> Answer:
         """Returns what changed since a token, from the beginning for None.
 
         Raises:
@@ -89,6 +78,7 @@ class Synced:
         assets: The photos that iCloud holds now.
         apple_count: What Apple itself counts, hidden ones left out; None where it was not asked.
         counted: What the catalog counts by the same rule.
+        complete: Whether the feed was read to its end.
     """
 
     source: str
@@ -100,9 +90,19 @@ class Synced:
     assets: int = 0
     apple_count: int | None = None
     counted: int = 0
+    complete: bool = True
 
 
-def sync(engine: Engine, feed: Feed, library: Library, rules: DateRules, ours: Sequence[str] = ()) -> Synced:
+def sync(
+    engine: Engine,
+    feed: Feed,
+    library: Library,
+    rules: DateRules,
+    *,
+    ours: Sequence[str] = (),
+    seconds: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Synced:
     """Reads the feed to its end and records what it says.
 
     Each page is kept together with the token that follows it, so that a sync that is killed goes on where it stopped.
@@ -113,6 +113,8 @@ def sync(engine: Engine, feed: Feed, library: Library, rules: DateRules, ours: S
         library: Which library.
         rules: How dates become partitions.
         ours: The destinations that upload to this library: what they put there is not taken in again.
+        seconds: After so many the sync stops between two pages, for a sensor's tick; the next one goes on.
+        clock: Monotonic seconds.
     """
     with engine.begin() as connection:
         sources.register_source(connection, library.name, "icloud", library.account)
@@ -121,30 +123,52 @@ def sync(engine: Engine, feed: Feed, library: Library, rules: DateRules, ours: S
     assert state is not None
     found = Synced(library.name)
     recorder = _Recorder(library.name, rules, ours, found)
-    _read(engine, feed, library, recorder, state.sync_token)
-    with engine.begin() as connection:
-        if state.complete_at is None:
-            recorder.bury(connection, icloud.unseen_records(connection, library.name))
-        found.apple_count = feed.count(library.zone) if recorder.pages_with_records else state.apple_count
-        found.counted = icloud.count_live(connection, library.name)
-        found.assets = icloud.count_assets(connection, library.name)
-        icloud.record_sync(connection, library.name, found.apple_count, complete=True)
-        sources.record_listing(connection, library.name, found.assets)
+    end = None if seconds is None else clock() + seconds
+    found.complete = _read(engine, feed, library, recorder, state.sync_token, lambda: end is None or clock() < end)
+    if found.complete:
+        _finish(engine, feed, library, recorder, found)
     return found
 
 
-def _read(engine: Engine, feed: Feed, library: Library, recorder: _Recorder, token: str | None) -> None:
-    """Reads pages until the token stands still: what is added while a large library is read is on a later page."""
+def _finish(engine: Engine, feed: Feed, library: Library, recorder: _Recorder, found: Synced) -> None:
+    """Compares with Apple's own count, and records what left iCloud while we knew no token."""
+    with engine.connect() as connection:
+        state = icloud.library_state(connection, library.name)
+    assert state is not None
+    count = feed.count(library.zone) if recorder.pages or state.complete_at is None else state.apple_count
+    with engine.begin() as connection:
+        if state.complete_at is None:
+            recorder.bury(connection, icloud.unseen_records(connection, library.name))
+        found.apple_count = count
+        found.counted = icloud.count_live(connection, library.name)
+        found.assets = icloud.count_assets(connection, library.name)
+        icloud.record_sync(connection, library.name, count)
+        sources.record_listing(connection, library.name, found.assets)
+
+
+def _read(
+    engine: Engine,
+    feed: Feed,
+    library: Library,
+    recorder: _Recorder,
+    token: str | None,
+    go_on: Callable[[], bool],
+) -> bool:
+    """Reads pages until the token stands still: what is added while a large library is read is on a later page.
+
+    Returns:
+        Whether the end was reached.
+    """
     if token is None:
         _begin(engine, library)
     for _ in range(MOST_ROUNDS):
         more, moved = True, False
         while more:
+            if not go_on():
+                return False
             try:
                 page = feed.changes(library.zone, token)
             except TokenTooOld:
-                if token is None:
-                    raise
                 token = None
                 _begin(engine, library)
                 continue
@@ -154,7 +178,8 @@ def _read(engine: Engine, feed: Feed, library: Library, recorder: _Recorder, tok
                 icloud.set_sync_token(connection, library.name, page.token)
             token, more = page.token, page.more
         if not moved:
-            return
+            break
+    return True
 
 
 def _begin(engine: Engine, library: Library) -> None:
@@ -170,13 +195,13 @@ class _Recorder:
         self._rules = rules
         self._ours = ours
         self._found = found
-        self.pages_with_records = 0
+        self.pages = 0
 
     def take(self, connection: Connection, raw: Sequence[Mapping[str, Any]]) -> None:
         """Records one page."""
         if not raw:
             return
-        self.pages_with_records += 1
+        self.pages += 1
         records = {record.name: record for one in raw if (record := read_record(one)) is not None}
         told = [record for record in records.values() if not record.gone]
         before = icloud.records_named(connection, self._source, records)
@@ -196,8 +221,12 @@ class _Recorder:
         told: Sequence[Record],
         buried: Sequence[StoredRecord],
     ) -> None:
-        touched = {one.name for one in told if one.kind == "asset"} | {one.name for one in buried if one.kind == "asset"}
-        masters = {one.name for one in told if one.kind == "master"} | {one.name for one in buried if one.kind == "master"}
+        touched = {one.name for one in told if one.kind == "asset"} | {
+            one.name for one in buried if one.kind == "asset"
+        }
+        masters = {one.name for one in told if one.kind == "master"} | {
+            one.name for one in buried if one.kind == "master"
+        }
         touched.update(icloud.assets_of_masters(connection, self._source, masters))
         touched.update(_asset_of_relation(told, buried))
         if not touched:
@@ -211,7 +240,9 @@ class _Recorder:
         """Records the files of assets, and that others are no longer there; returns the assets that this changed."""
         ours = icloud.uploaded_masters(connection, self._ours, [one.master for one in assets]) if self._ours else set()
         present: dict[str, dict[tuple[str, str], int]] = {}
-        for row_id, asset, path, version in icloud.present_parts(connection, self._source, [one.name for one in assets]):
+        for row_id, asset, path, version in icloud.present_parts(
+            connection, self._source, [one.name for one in assets]
+        ):
             present.setdefault(asset, {})[path, version] = row_id
         earlier = icloud.days_of_assets(connection, self._source, [one.name for one in assets])
         rows: list[Mapping[str, object]] = []

@@ -97,7 +97,9 @@ class Uploaded:
 class Pace:
     """Keeps requests below a rate; the first few may come at once."""
 
-    def __init__(self, per_second: float, burst: int, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
+    def __init__(
+        self, per_second: float, burst: int, clock: Callable[[], float], sleep: Callable[[float], None]
+    ) -> None:
         """Takes the rate, how many may come at once, a monotonic clock and a way to wait."""
         self._step = 1 / per_second
         self._burst = burst

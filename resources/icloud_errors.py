@@ -165,7 +165,9 @@ def _failed_login(error: BaseException, status: int | None, retry_after: float |
         return NeedsPerson("password")
     if code == 403:
         return NeedsPerson("unlock")
-    return Away(f"Apple could not sign us in just now ({code}). It is tried again by itself; your password is not to blame.")
+    return Away(
+        f"Apple could not sign us in just now ({code}). It is tried again by itself; your password is not to blame."
+    )
 
 
 def _by_code(error: BaseException, status: int | None, retry_after: float | None) -> ICloudError:

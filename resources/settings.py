@@ -22,7 +22,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from resources import settings_layers as layers
 from resources import settings_schema as schema
-from resources.settings_icloud import ICloudDestination, ICloudSource, icloud_problems
+from resources.settings_icloud import ICloudDestination, ICloudSource, account_of, icloud_problems
 from resources.settings_kinds import ARCHIVE, DESTINATION_KINDS, SOURCE_KINDS, Destination, Source
 from resources.settings_layers import Origin, SettingsError
 from resources.settings_sections import (
@@ -59,6 +59,7 @@ __all__ = [
     "Source",
     "TierSettings",
     "WebSettings",
+    "account_of",
     "describe",
     "home_folder",
     "load_settings",
