@@ -289,6 +289,12 @@ def count_assets(connection: Connection, source: str) -> int:
     return int(connection.execute(text(statement), {"source": source}).scalar_one())
 
 
+def count_waiting(connection: Connection, source: str) -> int:
+    """Counts the files of a library whose bytes are still to come."""
+    statement = "SELECT count(*) FROM source_files WHERE source = :source AND state IN ('pending', 'failed')"
+    return int(connection.execute(text(statement), {"source": source}).scalar_one())
+
+
 def present_parts(connection: Connection, source: str, assets: Sequence[str]) -> list[tuple[int, str, str, str]]:
     """Returns (id, asset, path, version) of the observed files of some assets that are still there."""
     rows = connection.execute(

@@ -1,0 +1,304 @@
+"""`mediapipe-assets icloud …`: signing in, looking at the library, how it stands.
+
+Belongs here: the words of these commands, and what of iCloud a plain `run` does first. Does not belong here: the
+account (`pipeline.icloud_account`), the sync (`pipeline.icloud_sync`), downloads (`icloud_originals` of a run).
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import sys
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mediapipe_assets.cli import ERROR, OK, SIGN_IN, say
+
+if TYPE_CHECKING:
+    from pipeline.assembly import Platform
+    from pipeline.icloud import Done
+    from pipeline.icloud_account import Account
+
+CODE_TRIES = 3
+LOOK_SECONDS = 0.5
+_ACCOUNT = click.option("--account", help="Name of the iCloud source that signs in; needed where there are several.")
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+
+
+@click.group()
+def icloud() -> None:
+    """Sign in to iCloud, look at the library, and say how it stands."""
+
+
+@icloud.command()
+@_ACCOUNT
+def login(account: str | None) -> int:
+    """Sign in; the code that Apple sends is asked for here, or taken from `icloud code` in another process."""
+    from mediapipe_assets.platform import open_platform
+    from pipeline.icloud_account import ask_for_code, forget_refusal
+
+    with open_platform(prepare=True) as platform:
+        who = _account(platform, account)
+        forget_refusal(platform.engine, who)
+        sent = ask_for_code(platform.engine, who)
+        if sent is None:
+            say(f"Signed in as {who.apple_id}; Apple trusts this machine, no code is needed.")
+            return OK
+        where = "your devices" if sent.by == "device" else "your phone, as a text message"
+        say(f"Apple has sent a code to {where}. Type its six digits here, or: mediapipe-assets icloud code 123456")
+        return _wait_for_code(platform, who)
+
+
+def _wait_for_code(platform: Platform, account: Account) -> int:
+    from pipeline.icloud_account import CODE_LIVES, enter_code
+
+    end = time.monotonic() + CODE_LIVES.total_seconds()
+    tries, listening = 0, True
+    while time.monotonic() < end:
+        if _needs(platform, account) is None:
+            say("Signed in: the code came from another process.")
+            return OK
+        line = _typed(LOOK_SECONDS) if listening else _pause(LOOK_SECONDS)
+        if line is None:
+            continue
+        if line == "":
+            listening = False  # nobody types here; another process may still bring the code
+            continue
+        if enter_code(platform.engine, account, line.strip()):
+            say(f"Signed in as {account.apple_id}; Apple trusts this machine from now on.")
+            return OK
+        tries += 1
+        if tries == CODE_TRIES:
+            say("Apple did not take these codes. Run it again for a new one.")
+            return SIGN_IN
+        say("Apple did not take this code. Look at it once more and type it again.")
+    say("No code came in time. Run it again for a new one.")
+    return SIGN_IN
+
+
+def _typed(seconds: float) -> str | None:
+    """Returns a line that was typed, an empty text when nobody can type, None when nothing came in time."""
+    try:
+        ready, _, _ = select.select([sys.stdin], [], [], seconds)
+    except (OSError, ValueError):
+        return ""
+    return sys.stdin.readline() if ready else None
+
+
+def _pause(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def _needs(platform: Platform, account: Account) -> str | None:
+    from catalog.icloud import account_state
+
+    with platform.engine.connect() as connection:
+        return account_state(connection, account.name).needs
+
+
+@icloud.command()
+@click.argument("digits", metavar="CODE")
+@_ACCOUNT
+def code(digits: str, account: str | None) -> int:
+    """Hand in the code that Apple sent, for a sign-in that another process has begun."""
+    from mediapipe_assets.platform import open_platform
+    from pipeline.icloud_account import enter_code
+
+    with open_platform(prepare=True) as platform:
+        who = _account(platform, account)
+        if enter_code(platform.engine, who, digits.strip()):
+            say(f"Signed in as {who.apple_id}; Apple trusts this machine from now on.")
+            return OK
+    say("Apple did not take this code. Look at it once more; for a new one run: mediapipe-assets icloud login")
+    return SIGN_IN
+
+
+@icloud.command()
+@_JSON
+def sync(as_json: bool) -> int:
+    """Read what changed in iCloud and record it; nothing is downloaded yet."""
+    from mediapipe_assets.platform import open_platform
+
+    with open_platform(prepare=True) as platform:
+        _require_library(platform)
+        look = sync_all(platform)
+    if look.trouble is not None and not look.done:
+        raise look.trouble
+    report = look.report()
+    if as_json:
+        click.echo(json.dumps(report))
+    else:
+        say(
+            f"iCloud holds {report['assets']} photos and films: {report['new']} new, {report['changed']} changed, "
+            f"{report['deleted']} deleted there. {report['requests']} requests."
+        )
+    for words in look.notes:
+        say(words)
+    return look.exit_code()
+
+
+@icloud.command()
+@_JSON
+def status(as_json: bool) -> int:
+    """Say how the sign-in stands, what Apple is throttling, and how far the library was read. Asks Apple nothing."""
+    from mediapipe_assets.platform import open_platform
+
+    with open_platform() as platform:
+        _require_library(platform)
+        report = status_report(platform)
+    if as_json:
+        click.echo(json.dumps(report))
+        return OK
+    for one in report["accounts"]:
+        say(f"{one['name']} ({one['apple_id']}): {_standing(one)}")
+        for words in one["warnings"]:
+            say(f"  {words}")
+    for one in report["libraries"]:
+        say(f"{one['name']}: {one['assets']} photos and films, {_last(one['last_sync'])}; {one['waiting']} files to come.")
+    return OK
+
+
+def _standing(one: dict[str, Any]) -> str:
+    if one["needs"]:
+        return str(one["needs_detail"])
+    if not one["signed_in"]:
+        return "not signed in yet. Run: mediapipe-assets icloud login"
+    ends = f", Apple's trust is likely to last until {one['trust_ends'][:10]}" if one["trust_ends"] else ""
+    quiet = f", left alone until {one['throttled_until'][:16]}, since Apple asked for it" if one["throttled_until"] else ""
+    return f"signed in{ends}{quiet}"
+
+
+def _last(moment: str | None) -> str:
+    return f"read on {moment[:16].replace('T', ' at ')} UTC" if moment else "never read yet"
+
+
+def status_report(platform: Platform) -> dict[str, Any]:
+    """Returns how iCloud stands, from the catalog alone."""
+    from catalog import icloud as records
+
+    now = platform.now()
+    with platform.engine.connect() as connection:
+        accounts = [_account_report(connection, account, now) for account in platform.icloud.accounts.values()]
+        libraries = []
+        for name in platform.icloud.sources:
+            state = records.library_state(connection, name)
+            libraries.append(
+                {
+                    "name": name,
+                    "assets": records.count_assets(connection, name),
+                    "apple_count": state.apple_count if state else None,
+                    "last_sync": _iso(state.synced_at if state else None),
+                    "waiting": records.count_waiting(connection, name),
+                }
+            )
+    needs = next((one["needs"] for one in accounts if one["needs"]), None)
+    return {
+        "signed_in": bool(accounts) and all(one["signed_in"] for one in accounts),
+        "needs": needs,
+        "throttled_until": max((one["throttled_until"] for one in accounts if one["throttled_until"]), default=None),
+        "assets": sum(one["assets"] for one in libraries),
+        "last_sync": min((one["last_sync"] for one in libraries if one["last_sync"]), default=None),
+        "accounts": accounts,
+        "libraries": libraries,
+    }
+
+
+def _account_report(connection: Any, account: Account, now: datetime) -> dict[str, Any]:
+    from catalog.icloud import account_state
+    from pipeline.icloud_account import trust_ends, trust_warning
+
+    state = account_state(connection, account.name)
+    warning = trust_warning(state, account.trust_days, now)
+    quiet = state.throttled_until if state.throttled_until and state.throttled_until > now else None
+    return {
+        "name": account.name,
+        "apple_id": account.apple_id,
+        "signed_in": state.signed_in_at is not None and state.needs is None,
+        "needs": state.needs,
+        "needs_detail": state.needs_detail,
+        "trust_ends": _iso(trust_ends(state, account.trust_days)),
+        "throttled_until": _iso(quiet),
+        "warnings": [warning] if warning else [],
+    }
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.astimezone(UTC).isoformat(timespec="seconds") if moment else None
+
+
+@dataclass(slots=True)
+class Looks:
+    """What the syncs of all libraries came to.
+
+    Attributes:
+        done: Those that Apple answered.
+        notes: What a person should know.
+        trouble: The first that went wrong.
+    """
+
+    done: list[Done] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    trouble: Exception | None = None
+
+    def report(self) -> dict[str, int]:
+        """Returns the sums that scripts rely on."""
+        found = [one.found for one in self.done]
+        return {
+            "assets": sum(one.assets for one in found),
+            "new": sum(len(one.new) for one in found),
+            "changed": sum(len(one.changed) for one in found),
+            "deleted": sum(len(one.deleted) for one in found),
+            "requests": sum(one.requests for one in self.done),
+            "bytes": sum(one.received for one in self.done),
+        }
+
+    def exit_code(self) -> int:
+        """Returns what the trouble means for a script."""
+        from resources.icloud_errors import NeedsPerson
+
+        return OK if self.trouble is None else SIGN_IN if isinstance(self.trouble, NeedsPerson) else ERROR
+
+
+def sync_all(platform: Platform) -> Looks:
+    """Reads every library; one that Apple does not answer for stops no other."""
+    from resources.icloud_errors import ICloudError
+
+    looks = Looks()
+    for name in platform.icloud.sources:
+        try:
+            done = platform.icloud.sync(name, platform.date_rules(), wait_seconds=60.0)
+        except ICloudError as error:
+            looks.notes.append(f"iCloud ({name}): {error}")
+            looks.trouble = looks.trouble or error
+            continue
+        looks.done.append(done)
+        if done.found.apple_count is not None and done.found.apple_count != done.found.counted:
+            looks.notes.append(
+                f"iCloud ({name}) counts {done.found.apple_count} photos, and lists {done.found.counted}. Apple may "
+                "still be counting; if it stays so for days, look at the library on icloud.com."
+            )
+    return looks
+
+
+def _account(platform: Platform, name: str | None) -> Account:
+    accounts = platform.icloud.accounts
+    if name is not None and name in accounts:
+        return accounts[name]
+    if name is None and len(accounts) == 1:
+        return next(iter(accounts.values()))
+    if not accounts:
+        raise click.UsageError(
+            "no Apple account is set. Set MEDIAPIPE_ICLOUD__APPLE_ID and MEDIAPIPE_ICLOUD__PASSWORD "
+            "(or MEDIAPIPE_ICLOUD__PASSWORD_FILE), then run this again"
+        )
+    raise click.UsageError(f"say which account: --account {' or --account '.join(accounts)}")
+
+
+def _require_library(platform: Platform) -> None:
+    if not platform.icloud.sources:
+        _account(platform, None)
+        raise click.UsageError("every iCloud source is switched off in the settings (sources.<name>.enabled)")
