@@ -19,13 +19,14 @@ from sqlalchemy import Connection, Engine
 from catalog import icloud
 from catalog.icloud import AccountState
 from resources.icloud import CodeSent, ICloud
-from resources.icloud_errors import ICloudError, NeedsPerson, Throttled
+from resources.icloud_errors import Away, ICloudError, NeedsPerson, Throttled
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
 FIRST_SILENCE = timedelta(minutes=15)
 LONGEST_SILENCE = timedelta(hours=12)
+PAUSE_AFTER_NO_ANSWER = timedelta(minutes=2)  # a sign-in that nobody answers is no reason for a login loop
 CODE_LIVES = timedelta(minutes=10)
 CODE_PAUSE = timedelta(minutes=2)  # a person with two phones should not be flooded
 WARN_DAYS = (7, 3, 1)
@@ -128,7 +129,11 @@ def signed_in(
     with engine.connect() as connection:
         _refuse_hopeless(icloud.account_state(connection, account.name))
     with owned(engine, account, wait_seconds=wait_seconds, now=now) as client:
-        client.sign_in()
+        try:
+            client.sign_in()
+        except Away:
+            _leave_alone(engine, account.name, now(), PAUSE_AFTER_NO_ANSWER, None)
+            raise
         with engine.begin() as connection:
             icloud.set_account(
                 connection, account.name, needs=None, needs_detail=None, signed_in_at=now(), throttled_until=None
@@ -139,9 +144,9 @@ def signed_in(
 
 
 def _refuse_hopeless(state: AccountState) -> None:
-    """Never tries a password again that Apple has refused: a few such tries lock an account."""
-    if state.needs in ("password", "unlock"):
-        raise NeedsPerson(state.needs)  # type: ignore[arg-type]
+    """Never signs in by itself while a person is needed: each such try sends a code, and a few lock an account."""
+    if state.needs is not None:
+        raise NeedsPerson(state.needs, state.needs_detail)  # type: ignore[arg-type]
 
 
 def ask_for_code(engine: Engine, account: Account, *, now: Callable[[], datetime] = utc_now) -> CodeSent | None:
@@ -252,25 +257,27 @@ def _take_lease(session: Connection, name: str, wait_seconds: float) -> None:
 
 def remember(engine: Engine, name: str, error: ICloudError, now: datetime) -> None:
     """Writes what an error says about the account, so that the next process knows before it asks."""
-    with engine.begin() as connection:
-        if isinstance(error, NeedsPerson):
+    if isinstance(error, NeedsPerson):
+        with engine.begin() as connection:
             icloud.set_account(connection, name, needs=error.need, needs_detail=str(error))
-        elif isinstance(error, Throttled) and not isinstance(error, LeftAlone):
-            count = icloud.account_state(connection, name).throttled_count
-            icloud.set_account(
-                connection,
-                name,
-                throttled_until=now + silence(count, error.retry_after),
-                throttled_count=count + 1,
-            )
+    if isinstance(error, Throttled) and not isinstance(error, LeftAlone):
+        _leave_alone(engine, name, now, FIRST_SILENCE, error.retry_after)
 
 
-def silence(count: int, retry_after: float | None) -> timedelta:
+def _leave_alone(engine: Engine, name: str, now: datetime, first: timedelta, retry_after: float | None) -> None:
+    with engine.begin() as connection:
+        count = icloud.account_state(connection, name).throttled_count
+        until = now + silence(count, retry_after, first)
+        icloud.set_account(connection, name, throttled_until=until, throttled_count=count + 1)
+
+
+def silence(count: int, retry_after: float | None, first: timedelta = FIRST_SILENCE) -> timedelta:
     """Returns how long Apple is left alone: at least as long as it says, and twice as long each time in a row.
 
     Args:
         count: How often in a row Apple had asked for that before.
         retry_after: Seconds that Apple named.
+        first: How long the first time.
     """
-    own = min(LONGEST_SILENCE, FIRST_SILENCE * 2 ** min(count, 10))
+    own = min(LONGEST_SILENCE, first * 2 ** min(count, 10))
     return max(own, timedelta(seconds=retry_after)) if retry_after is not None else own

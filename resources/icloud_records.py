@@ -290,7 +290,7 @@ def _file_name(master: Record) -> str:
     while len(stem.encode()) > _LONGEST_NAME:
         stem = stem[:-1]
     if not stem or stem.startswith("."):
-        stem, extension = f"iCloud_{re.sub(r'[^A-Za-z0-9]', '', master.name)[-12:]}", extension
+        stem = f"iCloud_{re.sub(r'[^A-Za-z0-9]', '', master.name)[-12:]}"
     if kind_of_name(stem + extension) is None:
         original = master.fields.get("parts", {}).get("resOriginalRes")
         extension += _EXTENSIONS.get(original[2] if original else None, "")

@@ -1,7 +1,7 @@
 """From the sources to one kept file with its rendition, and the tree to browse.
 
-Belongs here: `local_folder`, `icloud_library`, `folder_originals`, `icloud_originals`, `deduplicated_media`, `compressed_media`,
-`sorted_library`, `released_media`. Does not belong here: destinations (`mediapipe_assets.assets.destinations`).
+Belongs here: `local_folder`, `icloud_library`, `folder_originals`, `icloud_originals`, `deduplicated_media`,
+`compressed_media`, `sorted_library`, `released_media`. Does not belong here: destinations (`mediapipe_assets.assets.destinations`).
 """
 
 from collections.abc import Sequence
@@ -56,9 +56,7 @@ def icloud_originals_asset(partitions: dg.PartitionsDefinition[str]) -> dg.Asset
     )
 
 
-def library_assets(
-    partitions: dg.PartitionsDefinition[str], *, icloud: bool = False
-) -> list[dg.AssetsDefinition]:
+def library_assets(partitions: dg.PartitionsDefinition[str], *, icloud: bool = False) -> list[dg.AssetsDefinition]:
     """Returns the assets between the sources and the destinations.
 
     Args:

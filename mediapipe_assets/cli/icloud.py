@@ -158,7 +158,8 @@ def status(as_json: bool) -> int:
         for words in one["warnings"]:
             say(f"  {words}")
     for one in report["libraries"]:
-        say(f"{one['name']}: {one['assets']} photos and films, {_last(one['last_sync'])}; {one['waiting']} files to come.")
+        read = _last(one["last_sync"])
+        say(f"{one['name']}: {one['assets']} photos and films, {read}; {one['waiting']} files to come.")
     return OK
 
 
@@ -168,7 +169,7 @@ def _standing(one: dict[str, Any]) -> str:
     if not one["signed_in"]:
         return "not signed in yet. Run: mediapipe-assets icloud login"
     ends = f", Apple's trust is likely to last until {one['trust_ends'][:10]}" if one["trust_ends"] else ""
-    quiet = f", left alone until {one['throttled_until'][:16]}, since Apple asked for it" if one["throttled_until"] else ""
+    quiet = f", left alone until {one['throttled_until'][:16]} as Apple asked" if one["throttled_until"] else ""
     return f"signed in{ends}{quiet}"
 
 
