@@ -102,7 +102,7 @@ class Resource:
     @cached_property
     def dimensions(self) -> tuple[int, int] | None:
         """Width and height, if it is a picture that can be read."""
-        if self.file_type in MOVIES:
+        if self.file_type in MOVIES or "raw-image" in self.file_type:
             return None
         try:
             with Image.open(io.BytesIO(self.content.head())) as picture:

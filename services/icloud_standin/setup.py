@@ -19,6 +19,7 @@ PHOTOS_HOST, UPLOAD_HOST, WITHDRAWN_HOST = (
     "p61-uploadimagews.icloud.com",
 )
 _TERMS_VERSION = 2026
+_BEFORE_TERMS = frozenset({"getTerms", "repairDone", "logout"})
 _COOKIE_SECONDS = 60 * 24 * 3600
 _DENIED = "Requested the device to upload cookies."
 
@@ -46,13 +47,18 @@ class Setup:
         with self._lock:
             if page == "accountLogin":
                 return self._login(request)
-            route, account = self._routes.get(page), self.owner(request)
+            route = self._routes.get(page)
             if route is None:
                 return Response.json({"success": False, "error": "No such page"}, 404)
+            account = self._bearer(request) if page in _BEFORE_TERMS else self.owner(request)
             return not_signed_in() if account is None else route(request, account)
 
     def owner(self, request: Request) -> Account | None:
-        """Returns whom the request's cookie belongs to; None when it has none that is valid."""
+        """Returns whose services a request may use; None without a valid cookie, or with terms to accept."""
+        account = self._bearer(request)
+        return None if account is None or account.terms_pending else account
+
+    def _bearer(self, request: Request) -> Account | None:
         cookie = request.cookie(COOKIE)
         with self._lock:
             return next((account for account in self._accounts.values() if cookie in account.cookies), None)
