@@ -1,7 +1,8 @@
 """What all web requests of the platform share: whose certificates they trust, and what their log may not tell.
 
 Belongs here: the certificates, the log, how long a server asks to be left alone. Does not belong here: a session, and
-what is asked of whom (one module for each outside system). Proxies need nothing from us: requests reads HTTPS_PROXY and NO_PROXY itself.
+what is asked of whom (one module for each outside system). Proxies need nothing from us: requests reads HTTPS_PROXY
+and NO_PROXY itself.
 """
 
 from __future__ import annotations

@@ -244,7 +244,7 @@ class ICloud:
             else:
                 api.use_existing_trusted_device_code()
             accepted = api.validate_2fa_code(code)
-            return accepted and api.is_trusted_session
+            return bool(accepted and api.is_trusted_session)
 
     # --- the library ---------------------------------------------------------------------------------------------
 
@@ -389,7 +389,7 @@ def _quiet_service() -> type[PyiCloudService]:
     """Returns pyicloud's service, except that it sends no code and waits for no device by itself."""
     from pyicloud import PyiCloudService
 
-    class QuietService(PyiCloudService):
+    class QuietService(PyiCloudService):  # type: ignore[misc]
         """Signs in without sending codes: a person is asked once, by us."""
 
         def request_2fa_code(self) -> bool:

@@ -293,7 +293,7 @@ def _file_name(master: Record) -> str:
         stem = f"iCloud_{re.sub(r'[^A-Za-z0-9]', '', master.name)[-12:]}"
     if kind_of_name(stem + extension) is None:
         original = master.fields.get("parts", {}).get("resOriginalRes")
-        extension += _EXTENSIONS.get(original[2] if original else None, "")
+        extension += _EXTENSIONS.get(str(original[2]) if original else "", "")
     return stem + extension
 
 

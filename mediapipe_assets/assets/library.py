@@ -1,7 +1,8 @@
 """From the sources to one kept file with its rendition, and the tree to browse.
 
 Belongs here: `local_folder`, `icloud_library`, `folder_originals`, `icloud_originals`, `deduplicated_media`,
-`compressed_media`, `sorted_library`, `released_media`. Does not belong here: destinations (`mediapipe_assets.assets.destinations`).
+`compressed_media`, `sorted_library`, `released_media`. Does not belong here: destinations
+(`mediapipe_assets.assets.destinations`).
 """
 
 from collections.abc import Sequence

@@ -117,7 +117,9 @@ def test_a_security_key_is_asked_for_instead_of_a_code(account, connect):
     "kind, options, code",
     [("answer", {"status": 503}, 503), ("answer", {"status": 429}, 429), ("answer", {"status": 502}, 502)],
 )
-def test_trouble_at_the_password_looks_like_a_wrong_one_but_for_its_cause(icloud, account, connect, kind, options, code):
+def test_trouble_at_the_password_looks_like_a_wrong_one_but_for_its_cause(
+    icloud, account, connect, kind, options, code
+):
     icloud.faults.add(_fault(kind, where=SIGN_IN, **options))
     with pytest.raises(PyiCloudFailedLoginException) as failed:
         connect()

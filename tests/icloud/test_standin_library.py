@@ -289,8 +289,9 @@ def test_an_upload_arrives_and_a_second_one_is_a_duplicate(api, icloud, library,
 
 
 def test_an_upload_has_its_date_from_its_own_header(api, library, tmp_path):
-    from media.sample_files import Shot, write_jpeg
     from PIL import Image
+
+    from media.sample_files import Shot, write_jpeg
 
     taken = datetime(2021, 7, 3, 21, 12, 5, tzinfo=UTC).astimezone(tz=_zone(2))
     write_jpeg(tmp_path / "a.jpg", Image.new("RGB", (64, 48)), Shot(taken, "Apple", "iPhone 12"))
