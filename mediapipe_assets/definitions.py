@@ -50,7 +50,7 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
     return dg.Definitions(
         assets=[
             local_folder,
-            *([icloud_library, icloud_originals_asset(days)] if icloud else []),
+            *_icloud_assets(days, icloud),
             *library_assets(days, icloud=icloud),
             *delivery,
             sorted_library_asset(days, verified),
@@ -72,6 +72,10 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
         },
         executor=dg.in_process_executor,
     )
+
+
+def _icloud_assets(days: dg.PartitionsDefinition[str], wanted: bool) -> list[dg.AssetSpec | dg.AssetsDefinition]:
+    return [icloud_library, icloud_originals_asset(days)] if wanted else []
 
 
 def _warn_without_home() -> None:

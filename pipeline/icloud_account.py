@@ -279,5 +279,5 @@ def silence(count: int, retry_after: float | None, first: timedelta = FIRST_SILE
         retry_after: Seconds that Apple named.
         first: How long the first time.
     """
-    own = min(LONGEST_SILENCE, first * 2 ** min(count, 10))
+    own = min(LONGEST_SILENCE, first * float(2 ** min(count, 10)))
     return max(own, timedelta(seconds=retry_after)) if retry_after is not None else own

@@ -240,10 +240,8 @@ class _Recorder:
         """Records the files of assets, and that others are no longer there; returns the assets that this changed."""
         ours = icloud.uploaded_masters(connection, self._ours, [one.master for one in assets]) if self._ours else set()
         present: dict[str, dict[tuple[str, str], int]] = {}
-        for row_id, asset, path, version in icloud.present_parts(
-            connection, self._source, [one.name for one in assets]
-        ):
-            present.setdefault(asset, {})[path, version] = row_id
+        for row_id, name, path, version in icloud.present_parts(connection, self._source, [one.name for one in assets]):
+            present.setdefault(name, {})[path, version] = row_id
         earlier = icloud.days_of_assets(connection, self._source, [one.name for one in assets])
         rows: list[Mapping[str, object]] = []
         gone: list[int] = []

@@ -91,7 +91,7 @@ class OriginalsStage(Stage[Item]):
         """Returns the file's path in its source."""
         return item.file.source_id
 
-    def task(self, item: Item, run: Run) -> Task:
+    def task(self, item: Item, run: Run) -> Task | None:
         """Reads, copies, hashes and looks at the file."""
         if item.part is not None:
             make_folder_below(self._roots[layout.ORIGINALS], item.part.parent)

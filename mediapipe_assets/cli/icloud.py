@@ -62,7 +62,10 @@ def _wait_for_code(platform: Platform, account: Account) -> int:
         if _needs(platform, account) is None:
             say("Signed in: the code came from another process.")
             return OK
-        line = _typed(LOOK_SECONDS) if listening else _pause(LOOK_SECONDS)
+        if not listening:
+            time.sleep(LOOK_SECONDS)
+            continue
+        line = _typed(LOOK_SECONDS)
         if line is None:
             continue
         if line == "":
@@ -87,10 +90,6 @@ def _typed(seconds: float) -> str | None:
     except (OSError, ValueError):
         return ""
     return sys.stdin.readline() if ready else None
-
-
-def _pause(seconds: float) -> None:
-    time.sleep(seconds)
 
 
 def _needs(platform: Platform, account: Account) -> str | None:
@@ -184,7 +183,7 @@ def status_report(platform: Platform) -> dict[str, Any]:
     now = platform.now()
     with platform.engine.connect() as connection:
         accounts = [_account_report(connection, account, now) for account in platform.icloud.accounts.values()]
-        libraries = []
+        libraries: list[dict[str, Any]] = []
         for name in platform.icloud.sources:
             state = records.library_state(connection, name)
             libraries.append(
