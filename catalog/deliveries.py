@@ -359,28 +359,66 @@ def doubt_evidence(connection: Connection, destination: str, first: date, last: 
     )
 
 
+def say_why_it_waits(connection: Connection, delivery_id: int, reason: str) -> bool:
+    """Writes why a delivery has to wait; returns whether that is news."""
+    result = connection.execute(
+        text("UPDATE deliveries SET reason = :reason WHERE id = :id AND reason IS DISTINCT FROM :reason"),
+        {"id": delivery_id, "reason": reason},
+    )
+    return result.rowcount == 1
+
+
+# What is not verified, beside the failure of the step that it waits for.
+_OPEN = (
+    "FROM deliveries d LEFT JOIN work w ON w.row_id = d.id AND w.error IS NOT NULL AND w.stage = d.destination || '/' "
+    "|| CASE d.state WHEN 'staged' THEN 'uploaded' ELSE 'verified' END || '_media' WHERE d.state <> 'verified'"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Open:
-    """A delivery that is not verified."""
+    """A delivery that is not verified: `failed`, or it is pending."""
 
     remote_path: str
     state: str
     reason: str | None
+    failed: bool
     changed_at: datetime
 
 
-def open_deliveries(connection: Connection, destination: str, limit: int = 20) -> tuple[int, list[Open]]:
-    """Returns how many deliveries of a destination are not verified, at any date, and the oldest few."""
-    total = connection.execute(
-        text("SELECT count(*) FROM deliveries WHERE destination = :d AND state <> 'verified'"), {"d": destination}
-    ).scalar_one()
+@dataclass(frozen=True, slots=True)
+class OpenDeliveries:
+    """The deliveries of a destination that are not verified, at any date.
+
+    Attributes:
+        failed: How many failed.
+        pending: How many only wait.
+        listed: A few of them, failures first, then the oldest.
+    """
+
+    failed: int
+    pending: int
+    listed: list[Open]
+
+
+def open_deliveries(connection: Connection, destination: str, limit: int = 20) -> OpenDeliveries:
+    """Returns what is not verified at a destination."""
+    counts = connection.execute(
+        text(f"SELECT count(w.error) AS failed, count(*) AS total {_OPEN} AND d.destination = :d"), {"d": destination}
+    ).one()
     rows = connection.execute(
         text(
-            "SELECT d.remote_path, d.state, coalesce(w.error, d.reason) AS reason, d.changed_at FROM deliveries d "
-            "LEFT JOIN work w ON w.row_id = d.id AND w.stage = d.destination || '/' || "
-            "CASE d.state WHEN 'staged' THEN 'uploaded' ELSE 'verified' END || '_media' AND w.error IS NOT NULL "
-            "WHERE d.destination = :d AND d.state <> 'verified' ORDER BY d.changed_at LIMIT :limit"
+            "SELECT d.remote_path, d.state, coalesce(w.error, d.reason), w.error IS NOT NULL, d.changed_at "
+            f"{_OPEN} AND d.destination = :d ORDER BY w.error IS NULL, d.changed_at LIMIT :limit"
         ),
         {"d": destination, "limit": limit},
     )
-    return int(total), [Open(*row) for row in rows]
+    return OpenDeliveries(counts.failed, counts.total - counts.failed, [Open(*row) for row in rows])
+
+
+def pending_deliveries(connection: Connection) -> dict[str, int]:
+    """Counts the deliveries that are neither verified nor failed, by destination."""
+    rows = connection.execute(
+        text(f"SELECT d.destination, count(*) AS n {_OPEN} AND w.error IS NULL GROUP BY d.destination")
+    )
+    return {row.destination: row.n for row in rows}
