@@ -73,13 +73,20 @@ def to_verify(destination: str, *, replacing: bool) -> WorkQuery:
     return replace(waiting, where=f"(({waiting.where}) OR ({old}))")
 
 
+_QUEUE_ANEW = "ON CONFLICT (destination, bundle_member_id) DO UPDATE SET queued_at = now()"
+
+
 def enqueue_members(connection: Connection, destinations: Iterable[str], media_file_id: int) -> None:
-    """Tells destinations that the members made of a content have something new to stage."""
+    """Tells destinations that the members made of a content have something new to stage.
+
+    What is queued already is queued anew: whoever is staging it then waits for this transaction, or this one for its
+    end, and so nothing new is missed between the two.
+    """
     connection.execute(
         text(
             "INSERT INTO staging_queue (destination, bundle_member_id, partition_date) "
-            "SELECT unnest(CAST(:destinations AS text[])), b.id, b.partition_date FROM bundle_members b "
-            "WHERE b.media_file_id = :id ON CONFLICT DO NOTHING"
+            "SELECT d.name, b.id, b.partition_date FROM unnest(CAST(:destinations AS text[])) AS d(name), "
+            f"bundle_members b WHERE b.media_file_id = :id ORDER BY d.name, b.id {_QUEUE_ANEW}"
         ),
         {"destinations": list(destinations), "id": media_file_id},
     )
@@ -96,8 +103,26 @@ def enqueue_everything(connection: Connection, destination: str) -> None:
     )
 
 
+def lock_deliveries(connection: Connection, destination: str, member_id: int) -> None:
+    """Waits for whoever is recording what became of a member's deliveries; afterwards their state holds.
+
+    It comes before `dequeue`, in the order in which evidence is recorded and the member queued anew.
+    """
+    connection.execute(
+        text(
+            "SELECT id FROM deliveries WHERE destination = :destination AND bundle_member_id = :id "
+            "ORDER BY id FOR NO KEY UPDATE"
+        ),
+        {"destination": destination, "id": member_id},
+    )
+
+
 def dequeue(connection: Connection, destination: str, member_id: int) -> None:
-    """Takes a member from a destination's queue, in the transaction that writes its deliveries."""
+    """Takes a member from a destination's queue, in the transaction that writes its deliveries.
+
+    It comes before the member is read: whoever queues it anew in the meantime has either committed by then, and what
+    is new is read, or waits for this transaction, and the member is due again.
+    """
     connection.execute(
         text("DELETE FROM staging_queue WHERE destination = :destination AND bundle_member_id = :id"),
         {"destination": destination, "id": member_id},
@@ -220,7 +245,7 @@ def enqueue_if_outdated(connection: Connection, delivery_id: int) -> None:
             "SELECT d.destination, b.id, b.partition_date FROM deliveries d "
             "JOIN bundle_members b ON b.id = d.bundle_member_id JOIN media_files m ON m.id = b.media_file_id "
             "JOIN renditions r ON r.id = m.rendition_id "
-            "WHERE d.id = :id AND d.role = 'rendition' AND r.sha256 <> d.sha256 ON CONFLICT DO NOTHING"
+            f"WHERE d.id = :id AND d.role = 'rendition' AND r.sha256 <> d.sha256 {_QUEUE_ANEW}"
         ),
         {"id": delivery_id},
     )

@@ -70,6 +70,11 @@ class StagedStage(Stage[Member]):
 
     def record(self, connection: Connection, item: Member, result: Any, run: Run) -> Outcome:
         """Writes an intent for each role that the destination takes and does not have."""
+        if self._destination.on_new_rendition == "replace":
+            deliveries.lock_deliveries(connection, self._destination.name, item.id)
+        deliveries.dequeue(connection, self._destination.name, item.id)
+        # As it is now: another run may have made a rendition since it was loaded.
+        (item,) = deliveries.load_members(connection, [item.id])
         staged = {"staged": 0.0, "bytes": 0.0}
         for role, sha256, size, extension in self._wanted(item):
             if (held := self._outdated(connection, item, role, sha256)) is not None:
@@ -104,7 +109,6 @@ class StagedStage(Stage[Member]):
             staged["staged"] += 1
             staged["bytes"] += size
             self._log(connection, run, item, f"staged {role}")
-        deliveries.dequeue(connection, self._destination.name, item.id)
         return Outcome("members", staged)
 
     def _outdated(self, connection: Connection, item: Member, role: str, sha256: str) -> Delivered | None:
