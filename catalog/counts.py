@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
+from catalog.deliveries import pending_deliveries
+
 
 @dataclass(frozen=True, slots=True)
 class LibraryCounts:
@@ -31,11 +33,12 @@ class LibraryCounts:
 
 @dataclass(frozen=True, slots=True)
 class DestinationCounts:
-    """How far one destination has come, in files and bytes."""
+    """How far one destination has come, in files and bytes; what is pending waits, and is no failure."""
 
     staged: int
     uploaded: int
     verified: int
+    pending: int
     failed: int
     bytes: int
 
@@ -95,9 +98,15 @@ def destination_counts(connection: Connection) -> dict[str, DestinationCounts]:
             )
         )
     }
+    pending = pending_deliveries(connection)
     return {
         row.destination: DestinationCounts(
-            row.staged, row.uploaded, row.verified, failed.get(row.destination, 0), int(row.bytes)
+            staged=row.staged,
+            uploaded=row.uploaded,
+            verified=row.verified,
+            pending=pending.get(row.destination, 0),
+            failed=failed.get(row.destination, 0),
+            bytes=int(row.bytes),
         )
         for row in rows
     }

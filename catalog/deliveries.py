@@ -73,13 +73,20 @@ def to_verify(destination: str, *, replacing: bool) -> WorkQuery:
     return replace(waiting, where=f"(({waiting.where}) OR ({old}))")
 
 
+_QUEUE_ANEW = "ON CONFLICT (destination, bundle_member_id) DO UPDATE SET queued_at = now()"
+
+
 def enqueue_members(connection: Connection, destinations: Iterable[str], media_file_id: int) -> None:
-    """Tells destinations that the members made of a content have something new to stage."""
+    """Tells destinations that the members made of a content have something new to stage.
+
+    What is queued already is queued anew: whoever is staging it then waits for this transaction, or this one for its
+    end, and so nothing new is missed between the two.
+    """
     connection.execute(
         text(
             "INSERT INTO staging_queue (destination, bundle_member_id, partition_date) "
-            "SELECT unnest(CAST(:destinations AS text[])), b.id, b.partition_date FROM bundle_members b "
-            "WHERE b.media_file_id = :id ON CONFLICT DO NOTHING"
+            "SELECT d.name, b.id, b.partition_date FROM unnest(CAST(:destinations AS text[])) AS d(name), "
+            f"bundle_members b WHERE b.media_file_id = :id ORDER BY d.name, b.id {_QUEUE_ANEW}"
         ),
         {"destinations": list(destinations), "id": media_file_id},
     )
@@ -96,8 +103,26 @@ def enqueue_everything(connection: Connection, destination: str) -> None:
     )
 
 
+def lock_deliveries(connection: Connection, destination: str, member_id: int) -> None:
+    """Waits for whoever is recording what became of a member's deliveries; afterwards their state holds.
+
+    It comes before `dequeue`, in the order in which evidence is recorded and the member queued anew.
+    """
+    connection.execute(
+        text(
+            "SELECT id FROM deliveries WHERE destination = :destination AND bundle_member_id = :id "
+            "ORDER BY id FOR NO KEY UPDATE"
+        ),
+        {"destination": destination, "id": member_id},
+    )
+
+
 def dequeue(connection: Connection, destination: str, member_id: int) -> None:
-    """Takes a member from a destination's queue, in the transaction that writes its deliveries."""
+    """Takes a member from a destination's queue, in the transaction that writes its deliveries.
+
+    It comes before the member is read: whoever queues it anew in the meantime has either committed by then, and what
+    is new is read, or waits for this transaction, and the member is due again.
+    """
     connection.execute(
         text("DELETE FROM staging_queue WHERE destination = :destination AND bundle_member_id = :id"),
         {"destination": destination, "id": member_id},
@@ -220,7 +245,7 @@ def enqueue_if_outdated(connection: Connection, delivery_id: int) -> None:
             "SELECT d.destination, b.id, b.partition_date FROM deliveries d "
             "JOIN bundle_members b ON b.id = d.bundle_member_id JOIN media_files m ON m.id = b.media_file_id "
             "JOIN renditions r ON r.id = m.rendition_id "
-            "WHERE d.id = :id AND d.role = 'rendition' AND r.sha256 <> d.sha256 ON CONFLICT DO NOTHING"
+            f"WHERE d.id = :id AND d.role = 'rendition' AND r.sha256 <> d.sha256 {_QUEUE_ANEW}"
         ),
         {"id": delivery_id},
     )
@@ -359,28 +384,66 @@ def doubt_evidence(connection: Connection, destination: str, first: date, last: 
     )
 
 
+def say_why_it_waits(connection: Connection, delivery_id: int, reason: str) -> bool:
+    """Writes why a delivery has to wait; returns whether that is news."""
+    result = connection.execute(
+        text("UPDATE deliveries SET reason = :reason WHERE id = :id AND reason IS DISTINCT FROM :reason"),
+        {"id": delivery_id, "reason": reason},
+    )
+    return result.rowcount == 1
+
+
+# What is not verified, beside the failure of the step that it waits for.
+_OPEN = (
+    "FROM deliveries d LEFT JOIN work w ON w.row_id = d.id AND w.error IS NOT NULL AND w.stage = d.destination || '/' "
+    "|| CASE d.state WHEN 'staged' THEN 'uploaded' ELSE 'verified' END || '_media' WHERE d.state <> 'verified'"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Open:
-    """A delivery that is not verified."""
+    """A delivery that is not verified: `failed`, or it is pending."""
 
     remote_path: str
     state: str
     reason: str | None
+    failed: bool
     changed_at: datetime
 
 
-def open_deliveries(connection: Connection, destination: str, limit: int = 20) -> tuple[int, list[Open]]:
-    """Returns how many deliveries of a destination are not verified, at any date, and the oldest few."""
-    total = connection.execute(
-        text("SELECT count(*) FROM deliveries WHERE destination = :d AND state <> 'verified'"), {"d": destination}
-    ).scalar_one()
+@dataclass(frozen=True, slots=True)
+class OpenDeliveries:
+    """The deliveries of a destination that are not verified, at any date.
+
+    Attributes:
+        failed: How many failed.
+        pending: How many only wait.
+        listed: A few of them, failures first, then the oldest.
+    """
+
+    failed: int
+    pending: int
+    listed: list[Open]
+
+
+def open_deliveries(connection: Connection, destination: str, limit: int = 20) -> OpenDeliveries:
+    """Returns what is not verified at a destination."""
+    counts = connection.execute(
+        text(f"SELECT count(w.error) AS failed, count(*) AS total {_OPEN} AND d.destination = :d"), {"d": destination}
+    ).one()
     rows = connection.execute(
         text(
-            "SELECT d.remote_path, d.state, coalesce(w.error, d.reason) AS reason, d.changed_at FROM deliveries d "
-            "LEFT JOIN work w ON w.row_id = d.id AND w.stage = d.destination || '/' || "
-            "CASE d.state WHEN 'staged' THEN 'uploaded' ELSE 'verified' END || '_media' AND w.error IS NOT NULL "
-            "WHERE d.destination = :d AND d.state <> 'verified' ORDER BY d.changed_at LIMIT :limit"
+            "SELECT d.remote_path, d.state, coalesce(w.error, d.reason), w.error IS NOT NULL, d.changed_at "
+            f"{_OPEN} AND d.destination = :d ORDER BY w.error IS NULL, d.changed_at LIMIT :limit"
         ),
         {"d": destination, "limit": limit},
     )
-    return int(total), [Open(*row) for row in rows]
+    return OpenDeliveries(counts.failed, counts.total - counts.failed, [Open(*row) for row in rows])
+
+
+def pending_deliveries(connection: Connection) -> dict[str, int]:
+    """Counts the deliveries that are neither verified nor failed, by destination."""
+    rows = connection.execute(
+        text(f"SELECT d.destination, count(*) AS n {_OPEN} AND w.error IS NULL GROUP BY d.destination")
+    )
+    return {row.destination: row.n for row in rows}

@@ -13,7 +13,7 @@ from typing import Literal
 
 from sqlalchemy import Connection, text
 
-from catalog.leases import LIVING_LEASES
+from catalog.leases import JUST_CLAIMED, LIVING_LEASES
 
 Redo = Literal["none", "failed", "all"]
 
@@ -64,11 +64,12 @@ class ClaimRules:
     max_attempts: int
 
 
-# A row that is nobody's at the moment. Failed rows keep the lease that failed them, so that one run
-# never meets the same failure twice.
+# A row that is somebody's, or that waits. Failed rows, and those that were put off, keep the lease that
+# did so, so that one run never meets the same one twice.
 _TAKEN = f"""
     EXISTS (SELECT 1 FROM work w WHERE w.stage = :stage AND w.row_id = {{row}} AND (
         w.lease_id IN ({LIVING_LEASES})
+        OR (w.error IS NULL AND w.not_before > now() AND :redo <> 'all')
         OR (w.error IS NOT NULL AND (:redo = 'none'
             OR (:redo = 'failed' AND (w.not_before > now() OR w.attempts >= :max_attempts))))))
 """
@@ -93,7 +94,8 @@ def claim(connection: Connection, query: WorkQuery, scope: Scope, rules: ClaimRu
         ), taken AS (
             INSERT INTO work AS w (stage, row_id, lease_id, partition_date)
             SELECT :stage, row_id, :lease_id, day FROM due
-            ON CONFLICT (stage, row_id) DO UPDATE SET lease_id = :lease_id, changed_at = now()
+            ON CONFLICT (stage, row_id) DO UPDATE SET lease_id = :lease_id, changed_at = now(),
+                not_before = CASE WHEN w.error IS NOT NULL THEN w.not_before END
             WHERE w.lease_id IS NULL OR w.lease_id NOT IN ({LIVING_LEASES})
             RETURNING row_id
         )
@@ -162,11 +164,25 @@ def fail(
     return result.rowcount == 1
 
 
+def defer(connection: Connection, stage: str, row_id: int, lease_id: int, seconds: float) -> bool:
+    """Puts a row off: it is left alone for a while, which counts neither as an attempt nor as a failure.
+
+    Returns:
+        False when the claim is no longer this lease's.
+    """
+    result = connection.execute(
+        text(
+            "UPDATE work SET error = NULL, changed_at = now(), not_before = now() + make_interval(secs => :seconds) "
+            "WHERE stage = :stage AND row_id = :row_id AND lease_id = :lease_id"
+        ),
+        {"stage": stage, "row_id": row_id, "lease_id": lease_id, "seconds": seconds},
+    )
+    return result.rowcount == 1
+
+
 def release(connection: Connection, lease_id: int) -> None:
     """Gives back every row that a lease had claimed and not finished."""
-    connection.execute(
-        text("DELETE FROM work WHERE lease_id = :id AND error IS NULL AND attempts = 0"), {"id": lease_id}
-    )
+    connection.execute(text(f"DELETE FROM work WHERE lease_id = :id AND {JUST_CLAIMED}"), {"id": lease_id})
     connection.execute(text("UPDATE work SET lease_id = NULL WHERE lease_id = :id"), {"id": lease_id})
 
 

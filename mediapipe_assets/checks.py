@@ -189,14 +189,18 @@ def _judge_renditions(platform: Platform, connection: Connection, scope: Scope) 
 
 
 def _judge_deliveries(connection: Connection, name: str) -> dg.AssetCheckResult:
-    total, waiting = open_deliveries(connection, name, NAMED_FILES)
-    rows = [(one.remote_path, "pending" if one.reason is None else one.reason, one.state) for one in waiting]
+    waiting = open_deliveries(connection, name, NAMED_FILES)
+    rows = [
+        (one.remote_path, one.reason or f"it is {one.state}", "failed" if one.failed else "pending")
+        for one in waiting.listed
+    ]
     return _result(
-        total,
+        waiting.failed + waiting.pending,
         ("file", "reason", "state"),
         rows,
-        "Pending files are taken up by the next run. For the others see the reasons.",
-        more={"pending": sum(one.reason is None for one in waiting)},
+        "Pending files are taken up by a later run. For failed ones see the reasons.",
+        warn=not waiting.failed,  # what only waits is neither proven nor wrong
+        more={"pending": waiting.pending, "failed": waiting.failed},
     )
 
 

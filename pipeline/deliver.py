@@ -27,7 +27,7 @@ from pipeline.replace import release_replaced
 from pipeline.run import Run
 from pipeline.stage import Outcome, Stage
 from resources.compute import Task
-from resources.delivery import Evidence, Intent
+from resources.delivery import Evidence, Intent, NotNow
 
 SLOWEST_WRITE = 2_000_000  # bytes a second, to a mount over wireless
 HOURS_BETWEEN_QUESTIONS = 20.0  # less than a day: the nightly run asks again
@@ -70,6 +70,11 @@ class StagedStage(Stage[Member]):
 
     def record(self, connection: Connection, item: Member, result: Any, run: Run) -> Outcome:
         """Writes an intent for each role that the destination takes and does not have."""
+        if self._destination.on_new_rendition == "replace":
+            deliveries.lock_deliveries(connection, self._destination.name, item.id)
+        deliveries.dequeue(connection, self._destination.name, item.id)
+        # As it is now: another run may have made a rendition since it was loaded.
+        (item,) = deliveries.load_members(connection, [item.id])
         staged = {"staged": 0.0, "bytes": 0.0}
         for role, sha256, size, extension in self._wanted(item):
             if (held := self._outdated(connection, item, role, sha256)) is not None:
@@ -104,7 +109,6 @@ class StagedStage(Stage[Member]):
             staged["staged"] += 1
             staged["bytes"] += size
             self._log(connection, run, item, f"staged {role}")
-        deliveries.dequeue(connection, self._destination.name, item.id)
         return Outcome("members", staged)
 
     def _outdated(self, connection: Connection, item: Member, role: str, sha256: str) -> Delivered | None:
@@ -202,6 +206,11 @@ class _DeliveryStage(Stage[Delivery]):
     def failed(self, connection: Connection, item: Delivery, reason: str, run: Run) -> None:
         """Adds a line to the file's history; the delivery keeps its state."""
         self._log(connection, run, item, "failed", reason)
+
+    def put_off(self, connection: Connection, item: Delivery, reason: str, run: Run) -> None:
+        """Writes why the delivery waits; into the file's history only when that is news."""
+        if deliveries.say_why_it_waits(connection, item.id, reason):
+            self._log(connection, run, item, "pending", reason)
 
     def _intent(self, item: Delivery, run: Run) -> Intent:
         if item.role == "rendition" and item.rendition_trash_path is not None:
@@ -305,12 +314,15 @@ class VerifiedStage(_DeliveryStage):
         """Writes the evidence, or takes a delivery back whose copy is gone.
 
         Raises:
-            ContentMismatch: The destination holds other bytes.
+            ContentMismatch: The destination holds other bytes, or does not show that it holds these.
+            NotNow: It cannot say yet.
         """
         if item.state == "verified":
             return self._record_replaced(connection, item, result, run)
         evidence: Evidence = result
         if evidence.verdict == "verified":
+            if not evidence.proves(item.sha256, item.size):
+                raise ContentMismatch("the destination does not show that it holds exactly the bytes that were sent")
             deliveries.record_evidence(connection, item.id, evidence.facts)
             if self._replacing and item.replaces_path is None:
                 deliveries.enqueue_if_outdated(connection, item.id)
@@ -321,6 +333,8 @@ class VerifiedStage(_DeliveryStage):
             deliveries.send_again(connection, item.id, reason)
             self._log(connection, run, item, "absent", reason)
             return Outcome("absent", note=reason)
+        if evidence.verdict == "pending":
+            raise NotNow(evidence.reason or "the destination cannot say yet", evidence.ask_again_seconds)
         raise ContentMismatch(evidence.reason or "the destination cannot prove that it has it")
 
     def _record_replaced(self, connection: Connection, item: Delivery, result: Mapping[str, str], run: Run) -> Outcome:

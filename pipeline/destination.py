@@ -44,11 +44,11 @@ class Destination(Protocol):
         ...
 
     def deliver(self, intent: Intent) -> Acknowledgement:
-        """Brings a file there, or finds that a killed run already did."""
+        """Brings a file there, or finds that a killed run already did; raises `NotNow` when that has to wait."""
         ...
 
     def evidence(self, intent: Intent) -> Evidence:
-        """Looks at what is there now."""
+        """Looks at what is there now; `pending`, or `NotNow` raised, when it cannot say yet."""
         ...
 
     def release(self, proof: DeletionProof, remote_path: str, day: date) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NoReturn, Protocol
 
 from media.files import RootAway, hash_file
-from resources.delivery import DeletionProof, Evidence, Intent, Role
+from resources.delivery import DeletionProof, Evidence, Intent, NotNow, Role
 
 _TOKEN = object()
 
@@ -203,12 +203,14 @@ def _seen(doomed: Doomed, one: Candidate) -> ProvenCopy | str:
         if one.witness.shares_disk_with(doomed.path.parent):
             return "it is on the same disk"
         evidence = one.witness.evidence(one.intent)
+    except NotNow as later:
+        return f"it cannot be looked at now ({later})"
     except OSError as error:
         return f"it cannot be looked at now ({error.strerror or error})"
     except RootAway as error:
         return f"it cannot be looked at now ({error})"
     if evidence.verdict != "verified":
         return evidence.reason or f"it is {evidence.verdict}"
-    if evidence.facts.get("sha256") != doomed.sha256:
+    if not evidence.proves(doomed.sha256, doomed.size):
         return "it does not show which bytes it holds"
     return ProvenCopy(one.witness.name, one.intent.remote_path, dict(evidence.facts), datetime.now(UTC))

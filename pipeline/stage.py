@@ -25,11 +25,13 @@ from catalog.work import WorkQuery
 from pipeline.failures import RunStopped, WorkerDied, in_words, stops_the_run
 from pipeline.run import Run
 from resources.compute import Task
+from resources.delivery import NotNow
 
 CLAIM_BATCH = 64
 TABLE_ROWS = 20
 WORKER_TRIES = 3
 FAILED = "failed"
+PENDING = "pending"
 LOST_LEASE = "This run lost its lease, so another run has taken over its files. Run again."
 Item = TypeVar("Item")
 
@@ -112,6 +114,10 @@ class Stage(ABC, Generic[Item]):
     def failed(self, connection: Connection, item: Item, reason: str, run: Run) -> None:
         """Writes what a failure means for the stage's own rows."""
 
+    def put_off(self, connection: Connection, item: Item, reason: str, run: Run) -> None:
+        """Writes why a file has to wait, for stages whose rows say so; here nothing."""
+        return None
+
 
 @dataclass(slots=True)
 class StageReport:
@@ -126,7 +132,7 @@ class StageReport:
 
     @property
     def done(self) -> int:
-        """Files that were worked on, failures included."""
+        """Files that were worked on, failures and those that have to wait included."""
         return sum(self.counts.values())
 
     def add(self, label: str, outcome: Outcome) -> None:
@@ -141,6 +147,10 @@ class StageReport:
         self.counts[FAILED] += 1
         if len(self.failures) < TABLE_ROWS:
             self.failures.append((label, reason))
+
+    def add_pending(self, label: str, reason: str) -> None:
+        """Counts one file that has to wait, which is no failure."""
+        self.add(label, Outcome(PENDING, note=reason))
 
     def metrics(self) -> dict[str, float]:
         """Returns every figure by its name, for the catalog."""
@@ -264,6 +274,12 @@ def _settle(stage: Stage[Item], run: Run, session: Connection, item: Item, resul
                 raise RunStopped(LOST_LEASE)
             outcome = stage.record(session, item, result, run)
         report.add(label, outcome)
+    except NotNow as later:
+        with session.begin():
+            if not work.defer(session, stage.name, stage.row_id(item), run.lease_id, later.seconds):
+                raise RunStopped(LOST_LEASE) from later
+            stage.put_off(session, item, later.reason, run)
+        report.add_pending(label, later.reason)
     except Exception as error:
         if (stop := stops_the_run(error)) is not None:
             raise stop from error

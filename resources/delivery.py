@@ -15,6 +15,7 @@ OnNewRendition = Literal["keep", "replace"]
 DESTINATION_TRASH = ".trash"  # the trash of a destination that is a folder, below that folder
 Role = Literal["original", "rendition"]
 Verdict = Literal["verified", "pending", "absent", "unverifiable"]
+PENDING_SECONDS = 900.0  # unless the destination knows better
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +55,46 @@ class Evidence:
     """What a destination itself shows of a delivered file.
 
     Attributes:
-        verdict: `verified` only when the destination holds exactly the bytes of the intent.
-        facts: What was seen, kept in the catalog as the proof.
+        verdict: `verified` only when the destination holds exactly the bytes of the intent; `pending` when it cannot
+            say yet, which is no failure.
+        facts: What was seen, kept in the catalog as the proof. `sha256` and `size` name the bytes. A destination that
+            shows another checksum of them gives its name as `by` and its value under that name; `sha256` is then that
+            of our own file, for which the same checksum was computed.
         reason: Why it is not verified, in words.
+        ask_again_seconds: After how long to ask again, when it is pending.
     """
 
     verdict: Verdict
     facts: Mapping[str, object] = field(default_factory=dict)
     reason: str | None = None
+    ask_again_seconds: float = PENDING_SECONDS
+
+    def proves(self, sha256: str, size: int) -> bool:
+        """Returns whether this shows that the destination holds exactly these bytes."""
+        by = str(self.facts.get("by", "sha256"))
+        return (
+            self.verdict == "verified"
+            and self.facts.get("sha256") == sha256
+            and self.facts.get("size") == size
+            and bool(self.facts.get(by))
+        )
+
+
+class NotNow(Exception):
+    """A destination cannot take or show a file at present, through no fault of the file.
+
+    Attributes:
+        reason: Why, in words.
+        seconds: After how long to try again.
+    """
+
+    def __init__(self, reason: str, seconds: float) -> None:
+        super().__init__(reason, seconds)
+        self.reason = reason
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 @dataclass(frozen=True, slots=True)

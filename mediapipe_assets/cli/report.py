@@ -62,6 +62,7 @@ def run_report(platform: Platform, run_ids: Sequence[str], seconds: float) -> di
                 "staged": figure(stage_name(name, "staged"), "staged"),
                 "uploaded": figure(stage_name(name, "uploaded"), "uploaded"),
                 "verified": figure(stage_name(name, "verified"), "verified"),
+                "pending": sum(figure(stage_name(name, step), "pending") for step in ("uploaded", "verified")),
                 "failed": sum(figure(stage_name(name, step), "failed") for step in ("staged", "uploaded", "verified")),
                 "bytes": figure(stage_name(name, "verified"), "bytes"),
             }
@@ -99,7 +100,7 @@ def print_run_report(platform: Platform, report: Mapping[str, Any], done: Any) -
             (
                 name,
                 f"{one['staged']} staged, {one['uploaded']} uploaded, {one['verified']} verified by reading back, "
-                f"{one['failed']} failed ({_megabytes(one['bytes'])})",
+                f"{_waiting(one)}{one['failed']} failed ({_megabytes(one['bytes'])})",
             )
         )
     rows.append(("speed", f"{report['files_per_minute']:.0f} files a minute, {report['seconds']} s in all"))
@@ -130,6 +131,10 @@ def _compressed(report: Mapping[str, Any]) -> str:
         f"{report['renditions']} renditions; {_megabytes(before)} → {_megabytes(after)}, {100 * share:.1f} % saved "
         f"(the earlier system aimed at {100 * EARLIER_TARGET:.0f} %)"
     )
+
+
+def _waiting(one: Mapping[str, Any]) -> str:
+    return f"{one['pending']} pending, " if one["pending"] else ""
 
 
 def _megabytes(size: float) -> str:
@@ -181,7 +186,7 @@ def status(as_json: bool) -> int:
         with platform.engine.connect() as connection:
             library = asdict(library_counts(connection))
             delivered = {name: asdict(one) for name, one in destination_counts(connection).items()}
-        nothing = {"staged": 0, "uploaded": 0, "verified": 0, "failed": 0, "bytes": 0}
+        nothing = {"staged": 0, "uploaded": 0, "verified": 0, "pending": 0, "failed": 0, "bytes": 0}
         seconds = round(time.monotonic() - start, 2)
         report = {
             **library,
@@ -213,7 +218,7 @@ def _print_status(platform: Platform, report: Mapping[str, Any]) -> None:
         ),
     ]
     for name, one in report["destinations"].items():
-        rows.append((name, f"{one['verified']} of {one['staged']} verified, {one['failed']} failed"))
+        rows.append((name, f"{one['verified']} of {one['staged']} verified, {_waiting(one)}{one['failed']} failed"))
     _print_rows(console, rows)
     _print_places(console, platform)
 

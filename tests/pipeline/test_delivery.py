@@ -28,14 +28,17 @@ def add_member(engine: Engine, name: str = "IMG_1.JPG", **given: Any) -> tuple[i
     return content, member
 
 
-def add_rendition(engine: Engine, content: int, number: int) -> None:
-    values = {
+def rendition_values(content: int, number: int) -> dict[str, Any]:
+    return {
         "media_file_id": content, "plan_fingerprint": sha(number)[-12:], "tier": "t", "run_id": "run",
         "outcome": "made", "path": f"{number}.jpg", "sha256": sha(number), "size": 1, "width": 1, "height": 1,
         "format": "jpeg", "detail": "", "seconds": 0.0,
     }  # fmt: skip
+
+
+def add_rendition(engine: Engine, content: int, number: int) -> None:
     with engine.begin() as connection:
-        renditions.record_decision(connection, values)
+        renditions.record_decision(connection, rendition_values(content, number))
         deliveries.enqueue_members(connection, ["pixel"], content)
 
 
