@@ -22,7 +22,7 @@ from sqlalchemy import Connection
 from catalog import icloud, media, sources
 from catalog.paths import from_text
 from catalog.work import WorkQuery
-from media.files import ContentMismatch, make_folder
+from media.files import ContentMismatch, make_folder_below
 from media.ingest import ingest
 from pipeline import layout
 from pipeline.icloud_sync import parts_of
@@ -33,7 +33,7 @@ from resources import icloud_download
 from resources.compute import Task
 from resources.delivery import NotNow
 from resources.icloud import ICloud
-from resources.icloud_download import Downloader, Wanted
+from resources.icloud_download import Downloader, Fetched, Wanted
 from resources.icloud_errors import ICloudError
 from resources.icloud_records import Part, download_url
 
@@ -80,6 +80,7 @@ class ICloudItem(Item):
     url: str | None = None
     asked_at: float = 0.0
     local: Path | None = None
+    fetched: Fetched | None = None
 
 
 class ICloudOriginalsStage(OriginalsStage):
@@ -150,7 +151,7 @@ class ICloudOriginalsStage(OriginalsStage):
         assert isinstance(item, ICloudItem)
         if item.kept is not None:
             return None
-        make_folder(item.path.parent)
+        make_folder_below(self._roots[layout.ORIGINALS], item.path.parent)
         options = {
             "known": item.known,
             "thumbnail": str(self._thumbnail(item)),
@@ -162,18 +163,18 @@ class ICloudOriginalsStage(OriginalsStage):
         return Task(ingest, (str(item.path), None), options)
 
     def submit(self, task: Task, item: Item, run: Run) -> Future[Any]:
-        """Has the bytes fetched by a thread, and looked at by a worker when they are all here."""
+        """Has the bytes fetched by a thread; when they are all here, `again` hands them to a worker."""
         assert isinstance(item, ICloudItem)
-        if item.local is not None or item.broken is not None:
+        if item.local is not None or item.fetched is not None:
             return super().submit(task, item, run)
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self._downloads, "icloud")
             self._downloader = Downloader(self._downloads)
         if item.url is None or self._clock() - item.asked_at > URL_LIVES:
             self._renew(item, run)
-        return self._threads.submit(self._fetch, task, item, run)
+        return self._threads.submit(self._fetch, item)
 
-    def _fetch(self, task: Task, item: ICloudItem, run: Run) -> Any:
+    def _fetch(self, item: ICloudItem) -> Fetched:
         assert self._downloader is not None
         if self._enough is not None:
             raise NotNow(self._enough, LOST_PAUSE)
@@ -189,12 +190,14 @@ class ICloudOriginalsStage(OriginalsStage):
         except icloud_download.ConnectionLost as error:
             raise NotNow(str(error), LOST_PAUSE) from error
         os.utime(item.path, ns=(item.file.mtime_ns, item.file.mtime_ns))
-        result = super().submit(task, item, run).result()
-        return {**result, "proven": fetched.proven} if isinstance(result, Mapping) else result
+        return fetched
 
     def again(self, item: Item, run: Run, result: Any, tries: int) -> Task | None:
         """Fetches a file again whose address had ended, or whose copy on this machine has other bytes by now."""
         assert isinstance(item, ICloudItem)
+        if isinstance(result, Fetched):
+            item.fetched = result
+            return self.task(item, run)
         if isinstance(result, icloud_download.UrlExpired) and tries < FRESH_URLS:
             item.url = None
             return self.task(item, run)
@@ -202,7 +205,7 @@ class ICloudOriginalsStage(OriginalsStage):
             item.path.unlink(missing_ok=True)
             item.local = None
             return self.task(item, run)
-        return super().again(item, run, result, tries)
+        return super().again(item, run, result, tries - 1)
 
     def _is_what_apple_holds(self, item: ICloudItem, result: Any) -> bool:
         return isinstance(result, Mapping) and result.get("apple_checksum") == item.file.version
@@ -212,11 +215,13 @@ class ICloudOriginalsStage(OriginalsStage):
         assert isinstance(item, ICloudItem)
         if item.kept is not None:
             return self._duplicate(connection, item, item.kept, False, run)
-        proven = result.pop("proven", True)
+        proven = item.fetched is None or item.fetched.proven
         held = result.get("apple_checksum")
         if proven and held is not None and held != item.file.version:
             item.path.unlink(missing_ok=True)
             raise ContentMismatch(f"{item.file.source_id} does not have the bytes that Apple holds; none were kept")
+        originals = self._roots[layout.ORIGINALS]
+        make_folder_below(originals, originals / layout.day_folder(item.file.partition_date))
         outcome = super().record(connection, item, result, run)
         if not proven and outcome.note is None:
             note = "Apple's checksum of it cannot be computed here, so only its size is known to be right"
