@@ -22,10 +22,10 @@ from catalog.work import WorkQuery
 from media.files import ORIGINAL_MODE, SourceChanged, commit_part, hash_file, make_folder_below, part_path
 from media.ingest import ingest
 from pipeline import layout
-from pipeline.failures import WorkerDied, is_task_timeout
+from pipeline.failures import is_task_timeout
 from pipeline.run import Run
 from pipeline.stage import Outcome, Stage
-from resources.compute import Task
+from resources.compute import Task, WorkerDied
 from resources.folder import is_there
 
 CHANGED_TRIES = 3

@@ -12,9 +12,9 @@ import pytest
 from sqlalchemy import Engine, text
 
 from media.files import ROOT_MARKER
-from pipeline.failures import WorkerDied
 from pipeline.originals import OriginalsStage, SourceRoot
 from pipeline.stage import WORKER_TRIES, StageReport, work_off
+from resources.compute import WorkerDied
 from tests.pipeline.test_discovery import look_at, photo
 from tests.the_catalog import a_root, a_run, lease
 
