@@ -296,6 +296,15 @@ def test_files_that_belong_together_share_a_stem() -> None:
     assert stem_key("IMG_0007(1).JPG") != stem_key("IMG_0007.JPG")
 
 
+@pytest.mark.parametrize("pattern", ["Z\u00fcrich/*.jpg", "Zu\u0308rich/*.jpg", "Z\u00dcRICH/*.JPG"])
+@pytest.mark.parametrize("name", ["Z\u00fcrich/IMG_1.JPG", "Zu\u0308rich/IMG_1.jpg"])
+def test_patterns_mean_the_name_however_it_is_written(tmp_path: Path, pattern: str, name: str) -> None:
+    (tmp_path / name).parent.mkdir()
+    (tmp_path / name).write_bytes(b"a")
+    assert len(list_folder(tmp_path, include=[pattern]).files) == 1
+    assert len(list_folder(tmp_path, exclude=[pattern]).files) == 0
+
+
 def test_edits_are_known_by_their_names() -> None:
     assert all(map(is_edit, ["IMG_E0007.HEIC", "a/IMG_0007-edited.jpg", "IMG_0007 (bearbeitet).JPG"]))
     assert not any(map(is_edit, ["IMG_0007.HEIC", "IMG_EXAM.jpg", "edited.jpg", "edited/IMG_0007.jpg"]))
