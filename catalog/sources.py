@@ -228,6 +228,19 @@ def siblings(connection: Connection, source: str, folder: str, stem_key: str) ->
     return [(row.media_file_id, row.source_id) for row in rows]
 
 
+def siblings_of(connection: Connection, source_file_id: int) -> list[int]:
+    """Returns the contents that share an observation's folder and stem."""
+    return list(
+        connection.execute(
+            text(
+                "SELECT DISTINCT s.media_file_id FROM source_files o JOIN source_files s ON s.source = o.source "
+                "AND s.folder = o.folder AND s.stem_key = o.stem_key WHERE o.id = :id AND s.media_file_id IS NOT NULL"
+            ),
+            {"id": source_file_id},
+        ).scalars()
+    )
+
+
 def unresolved_bytes(connection: Connection) -> tuple[int, int]:
     """Returns how many observed files wait to be stored, and their size in bytes."""
     row = connection.execute(

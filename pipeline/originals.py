@@ -151,6 +151,7 @@ class OriginalsStage(Stage[Item]):
             if item.part is None:
                 media.left_in_place_at(connection, kept, f"source:{item.file.source}", item.file.source_id)
             self._log(connection, run, item, "renamed", kept, None)
+            self._bundle_siblings(connection, item)
             return Outcome("renamed")
         sources.settle(connection, item.file.id, "duplicate", media_file_id=kept)
         media.add_duplicate(
@@ -160,7 +161,14 @@ class OriginalsStage(Stage[Item]):
         self._log(connection, run, item, "duplicate", kept, note)
         # A sidecar that came with the duplicate may complete the kept one's bundle.
         media.bundle_again(connection, kept)
+        self._bundle_siblings(connection, item)
         return Outcome("duplicates")
+
+    def _bundle_siblings(self, connection: Connection, item: Item) -> None:
+        """Lets a photo find the sidecar of its name, whose bytes may be kept for another photo already."""
+        if item.file.kind == "sidecar":  # Apple writes the same AAE for every photo with the same filter
+            for sibling in sources.siblings_of(connection, item.file.id):
+                media.bundle_again(connection, sibling)
 
     def _keep(self, connection: Connection, item: Item, result: Mapping[str, Any], run: Run) -> Outcome:
         file = item.file

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from media.files import ROOT_MARKER
+from pipeline.deduplicate import DeduplicationStage
 from pipeline.originals import OriginalsStage, SourceRoot
 from pipeline.stage import WORKER_TRIES, StageReport, work_off
 from resources.compute import WorkerDied
@@ -124,3 +125,43 @@ def test_a_file_that_its_decoder_does_not_survive_is_stored_without_decoding(lib
 @pytest.mark.parametrize("code", [errno.ETIMEDOUT, errno.EIO, errno.EACCES])
 def test_a_read_that_failed_says_nothing_about_the_file(library: Library, code: int) -> None:
     assert again(library, OSError(code, "the mount", "/nas/a.jpg")) is None
+
+
+def bundles_of(library: Library) -> list[set[str]]:
+    """Forms the bundles of what is due, and returns the names of the members of each."""
+    stage = DeduplicationStage(library.roots, [], near=False, threshold=0, correlation=1.0)
+    with lease(library.engine) as lease_id:
+        work_off(stage, a_run(library.engine, lease_id))
+    found: dict[int, set[str]] = {}
+    for bundle, name in library.rows("bundle_id, file_name", "bundle_members"):
+        found.setdefault(bundle, set()).add(name.partition("-")[0])
+    return list(found.values())
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_a_late_sidecar_with_bytes_that_are_known_joins_the_photo_of_its_own_name(
+    library: Library, copied: bool
+) -> None:
+    photo(library.photos / "IMG_1.jpg", shade=1)
+    photo(library.photos / "IMG_2.jpg", shade=2)
+    edit = b'<?xml version="1.0"?><plist><dict/></plist>'
+    (library.photos / "IMG_1.AAE").write_bytes(edit)
+    library.store(copied)
+    assert bundles_of(library) == [{"IMG_1.jpg", "IMG_1.AAE"}, {"IMG_2.jpg"}]
+    (library.photos / "IMG_2.AAE").write_bytes(edit)
+    assert library.store(copied).counts == {"duplicates": 1}
+    first, second = bundles_of(library)
+    assert first == {"IMG_1.jpg", "IMG_1.AAE"}
+    assert len(second) == 2
+
+
+def test_a_sidecar_that_was_renamed_joins_the_photo_of_its_new_name(library: Library) -> None:
+    photo(library.photos / "IMG_1.jpg", shade=1)
+    photo(library.photos / "IMG_2.jpg", shade=2)
+    sidecar = library.photos / "IMG_1.AAE"
+    sidecar.write_bytes(b'<?xml version="1.0"?><plist><dict/></plist>')
+    library.store()
+    bundles_of(library)
+    sidecar.rename(library.photos / "IMG_2.AAE")
+    assert library.store().counts == {"renamed": 1}
+    assert len(bundles_of(library)[1]) == 2
