@@ -63,6 +63,14 @@ class DateRules:
         """The last partition: in Auckland it is tomorrow already."""
         return self.now.date() + timedelta(days=1)
 
+    def partition(self, day: date) -> tuple[date, str | None]:
+        """Returns the partition of a capture day, and a flag when it is another day: `before_start` or `future`."""
+        if day < self.start:
+            return self.start, "before_start"
+        if day > self.last:
+            return self.now.date(), "future"
+        return day, None
+
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
@@ -274,14 +282,14 @@ def _observations(
     earlier: date | None,
 ) -> list[Mapping[str, object]]:
     lead = dates[0]
-    shared, flag = _partition(lead.local.date(), rules)
+    shared, flag = rules.partition(lead.local.date())
     if earlier is not None:
         shared, flag = earlier, None
     rows: list[Mapping[str, object]] = []
     for row, own in zip(group, dates, strict=True):
         day, day_flag = shared, flag
         if _stands_alone(row, own, shared):
-            day, day_flag = _partition(own.local.date(), rules)
+            day, day_flag = rules.partition(own.local.date())
         rows.append(
             {
                 "source": spec.name,
@@ -306,11 +314,3 @@ def _stands_alone(row: _Found, own: CaptureDate, shared: date) -> bool:
     """Returns whether a camera wrote another day into a file: the name came round again, it is no half of a pair."""
     camera = own.provenance in _WRITTEN_BY_A_CAMERA and row.kind is not Kind.SIDECAR
     return camera and abs((own.local.date() - shared).days) > 1
-
-
-def _partition(day: date, rules: DateRules) -> tuple[date, str | None]:
-    if day < rules.start:
-        return rules.start, "before_start"
-    if day > rules.last:
-        return rules.now.date(), "future"
-    return day, None
