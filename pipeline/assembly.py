@@ -140,6 +140,7 @@ class Platform:
                 self.roots,
                 {name: SourceRoot(spec.path, spec.copied) for name, spec in self.sources.items()},
                 settings.compute.ingest_timeout_seconds,
+                self.date_rules(),
             ),
             DEDUPLICATED: lambda: DeduplicationStage(
                 self.roots,

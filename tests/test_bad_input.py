@@ -401,6 +401,7 @@ def test_a_file_or_folder_that_may_not_be_read_is_named_and_stops_nothing_else(h
     source = tmp_path / "photos"
     picture(source / "a.jpg", 1)
     secret = picture(source / "secret.jpg", 2)
+    os.utime(secret, (1_435_000_000, 1_435_000_000))
     picture(source / "closed" / "b.jpg", 3)
     secret.chmod(0)
     (source / "closed").chmod(0)
@@ -414,6 +415,7 @@ def test_a_file_or_folder_that_may_not_be_read_is_named_and_stops_nothing_else(h
         (source / "closed").chmod(0o755)
     home.cli("run", "--redo", "all", "--from", "2026-01-01", "--to", "2027-01-01")
     assert home.status()["kept"] == 3
+    assert home.history(secret)["capture_date"].startswith("2015-06-22")
 
 
 @AS_ROOT
