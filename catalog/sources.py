@@ -163,6 +163,69 @@ def group_dates(connection: Connection, source: str, groups: Sequence[tuple[str,
     return {(row.folder, row.stem_key): row.partition_date for row in rows}
 
 
+@dataclass(frozen=True, slots=True)
+class Sibling:
+    """A file that shares a folder and a stem with another; `waits` while it is not stored."""
+
+    id: int
+    source_id: str
+    kind: str
+    partition_date: date
+    waits: bool
+
+
+def present_siblings(connection: Connection, source_file_id: int) -> list[Sibling]:
+    """Returns what stands beside an observation under its stem, itself included."""
+    rows = connection.execute(
+        text(
+            "SELECT s.id, s.source_id, s.kind, s.partition_date, s.state IN ('pending', 'failed') FROM source_files o "
+            "JOIN source_files s ON s.source = o.source AND s.folder = o.folder AND s.stem_key = o.stem_key "
+            "WHERE o.id = :id AND s.gone_at IS NULL AND s.state <> 'superseded' ORDER BY s.id"
+        ),
+        {"id": source_file_id},
+    )
+    return [Sibling(*row) for row in rows]
+
+
+def set_capture_date(
+    connection: Connection,
+    source_file_id: int,
+    local: datetime,
+    offset_minutes: int | None,
+    provenance: str,
+    *,
+    flag: str | None,
+    partition_date: date,
+) -> None:
+    """Dates an observation that waits to be stored."""
+    connection.execute(
+        text(
+            "UPDATE source_files SET capture_local = :local, capture_offset_minutes = :offset, "
+            "capture_provenance = :provenance, capture_flag = :flag, partition_date = :day "
+            "WHERE id = :id AND state IN ('pending', 'failed')"
+        ),
+        {
+            "id": source_file_id,
+            "local": local,
+            "offset": offset_minutes,
+            "provenance": provenance,
+            "flag": flag,
+            "day": partition_date,
+        },
+    )
+
+
+def move_to_day(connection: Connection, ids: Sequence[int], day: date, flag: str | None) -> None:
+    """Gives observations that wait to be stored the day of their lead."""
+    connection.execute(
+        text(
+            "UPDATE source_files SET partition_date = :day, capture_flag = :flag "
+            "WHERE id = ANY(CAST(:ids AS bigint[])) AND state IN ('pending', 'failed')"
+        ),
+        {"ids": list(ids), "day": day, "flag": flag},
+    )
+
+
 def load_source_files(connection: Connection, ids: Sequence[int]) -> list[SourceFile]:
     """Returns observations in the order of `ids`."""
     rows = connection.execute(
@@ -249,6 +312,19 @@ def waiting(connection: Connection, ids: Sequence[int]) -> set[int]:
         text("SELECT id FROM source_files WHERE id = ANY(:ids) AND state IN ('pending', 'failed')"), {"ids": list(ids)}
     )
     return set(rows.scalars())
+
+
+def siblings_of(connection: Connection, source_file_id: int) -> list[int]:
+    """Returns the contents that share an observation's folder and stem."""
+    return list(
+        connection.execute(
+            text(
+                "SELECT DISTINCT s.media_file_id FROM source_files o JOIN source_files s ON s.source = o.source "
+                "AND s.folder = o.folder AND s.stem_key = o.stem_key WHERE o.id = :id AND s.media_file_id IS NOT NULL"
+            ),
+            {"id": source_file_id},
+        ).scalars()
+    )
 
 
 def unresolved_bytes(connection: Connection) -> tuple[int, int]:

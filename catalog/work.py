@@ -180,6 +180,17 @@ def defer(connection: Connection, stage: str, row_id: int, lease_id: int, second
     return result.rowcount == 1
 
 
+def give_back(connection: Connection, stage: str, row_ids: Sequence[int], lease_id: int) -> None:
+    """Ends the claims of rows that have moved to another date, where they are due anew."""
+    connection.execute(
+        text(
+            "DELETE FROM work WHERE stage = :stage AND row_id = ANY(CAST(:ids AS bigint[])) "
+            f"AND (lease_id IS NULL OR lease_id = :lease_id OR lease_id NOT IN ({LIVING_LEASES}))"
+        ),
+        {"stage": stage, "ids": list(row_ids), "lease_id": lease_id},
+    )
+
+
 def release(connection: Connection, lease_id: int) -> None:
     """Gives back every row that a lease had claimed and not finished."""
     connection.execute(text(f"DELETE FROM work WHERE lease_id = :id AND {JUST_CLAIMED}"), {"id": lease_id})

@@ -146,6 +146,7 @@ class Platform:
                 self.roots,
                 {name: SourceRoot(spec.path, spec.copied) for name, spec in self.sources.items()},
                 settings.compute.ingest_timeout_seconds,
+                self.date_rules(),
             ),
             sources.ICLOUD_ORIGINALS: lambda: self.icloud.originals_stage(
                 self.roots, settings.compute.ingest_timeout_seconds

@@ -13,6 +13,7 @@ from concurrent.futures import TimeoutError as TaskTimeout
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from media.files import ContentMismatch, RootAway, SourceChanged
+from resources.compute import WorkerDied
 
 
 class RunStopped(Exception):
@@ -21,10 +22,6 @@ class RunStopped(Exception):
 
 class RefusedForSafety(RunStopped):
     """Going on might cost a photo, so nothing was touched."""
-
-
-class WorkerDied(Exception):
-    """The process that worked on one file ended; the file may have crashed its decoder."""
 
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)

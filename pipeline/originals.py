@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from catalog import media, renditions, sources
+from catalog import media, renditions, sources, work
 from catalog.logs import log_event
 from catalog.paths import from_text, to_text
 from catalog.sources import SourceFile
@@ -22,10 +22,12 @@ from catalog.work import WorkQuery
 from media.files import ORIGINAL_MODE, SourceChanged, commit_part, hash_file, make_folder_below, part_path
 from media.ingest import ingest
 from pipeline import layout
-from pipeline.failures import WorkerDied, is_task_timeout
+from pipeline.dating import FIRST_SEEN, date_anew
+from pipeline.discovery import DateRules
+from pipeline.failures import is_task_timeout
 from pipeline.run import Run
 from pipeline.stage import Outcome, Stage
-from resources.compute import Task
+from resources.compute import Task, WorkerDied
 from resources.folder import is_there
 
 CHANGED_TRIES = 3
@@ -49,6 +51,7 @@ class Item:
     known: list[str]
     part: Path | None
     broken: str | None = None
+    unreadable: OSError | None = None
 
 
 class OriginalsStage(Stage[Item]):
@@ -56,17 +59,21 @@ class OriginalsStage(Stage[Item]):
 
     name = sources.ORIGINALS
 
-    def __init__(self, roots: Mapping[str, Path], source_roots: Mapping[str, SourceRoot], seconds: float) -> None:
+    def __init__(
+        self, roots: Mapping[str, Path], source_roots: Mapping[str, SourceRoot], seconds: float, rules: DateRules
+    ) -> None:
         """Sets the stage up.
 
         Args:
             roots: The roots that are written to, by name.
             source_roots: The sources, by name; files of a source that is not among them wait.
             seconds: What one file may take at most, beside the time that its bytes take to read.
+            rules: How the date of a file that could not be read when it was found becomes a partition.
         """
         self._roots = roots
         self._sources = source_roots
         self._seconds = seconds
+        self._rules = rules
 
     def query(self, run: Run) -> WorkQuery:
         """Returns the observations that wait, of the sources that are there: an unmounted disk fails no file."""
@@ -74,14 +81,39 @@ class OriginalsStage(Stage[Item]):
 
     def load(self, connection: Connection, ids: Sequence[int], run: Run) -> Sequence[Item]:
         """Reads the observations and the contents that have their sizes."""
+        files = sources.load_source_files(connection, ids)
+        unreadable: dict[int, OSError] = {}
+        if undated := [file for file in files if file.capture_provenance == FIRST_SEEN]:
+            moved, unreadable = self._date_anew(undated, run)
+            files = sources.load_source_files(connection, [one for one in ids if one not in moved])
         items = []
-        for file in sources.load_source_files(connection, ids):
+        for file in files:
             root = self._sources[file.source]
             folder = self._roots[layout.ORIGINALS] / layout.day_folder(file.partition_date)
             known = media.contents_of_size(connection, file.size)
             part = part_path(folder / str(file.id), run.tag) if root.copied else None
-            items.append(Item(file, root.path / from_text(file.source_id), known, part))
+            item = Item(file, root.path / from_text(file.source_id), known, part)
+            item.unreadable = unreadable.get(file.id)
+            items.append(item)
         return items
+
+    def _date_anew(self, undated: Sequence[SourceFile], run: Run) -> tuple[set[int], dict[int, OSError]]:
+        """Dates what could not be read when it was found; what moves to another day is due there, not here.
+
+        Returns:
+            What has moved, and what still cannot be read: it is not stored under a day that is none of its own.
+        """
+        moved: set[int] = set()
+        unreadable: dict[int, OSError] = {}
+        for file in undated:
+            try:
+                with run.engine.begin() as connection:
+                    there = date_anew(connection, self._sources[file.source].path, self._rules, file)
+                    work.give_back(connection, self.name, there, run.lease_id)
+                moved.update(there)
+            except OSError as error:
+                unreadable[file.id] = error
+        return moved, unreadable
 
     def row_id(self, item: Item) -> int:
         """Returns the observation's id."""
@@ -92,7 +124,13 @@ class OriginalsStage(Stage[Item]):
         return item.file.source_id
 
     def task(self, item: Item, run: Run) -> Task | None:
-        """Reads, copies, hashes and looks at the file."""
+        """Reads, copies, hashes and looks at the file.
+
+        Raises:
+            OSError: Its date could not be read just now.
+        """
+        if item.unreadable is not None:
+            raise item.unreadable
         if item.part is not None:
             make_folder_below(self._roots[layout.ORIGINALS], item.part.parent)
         options = {
@@ -151,6 +189,7 @@ class OriginalsStage(Stage[Item]):
             if item.part is None:
                 media.left_in_place_at(connection, kept, f"source:{item.file.source}", item.file.source_id)
             self._log(connection, run, item, "renamed", kept, None)
+            self._bundle_siblings(connection, item)
             return Outcome("renamed")
         sources.settle(connection, item.file.id, "duplicate", media_file_id=kept)
         media.add_duplicate(
@@ -160,7 +199,14 @@ class OriginalsStage(Stage[Item]):
         self._log(connection, run, item, "duplicate", kept, note)
         # A sidecar that came with the duplicate may complete the kept one's bundle.
         media.bundle_again(connection, kept)
+        self._bundle_siblings(connection, item)
         return Outcome("duplicates")
+
+    def _bundle_siblings(self, connection: Connection, item: Item) -> None:
+        """Lets a photo find the sidecar of its name, whose bytes may be kept for another photo already."""
+        if item.file.kind == "sidecar":  # Apple writes the same AAE for every photo with the same filter
+            for sibling in sources.siblings_of(connection, item.file.id):
+                media.bundle_again(connection, sibling)
 
     def _keep(self, connection: Connection, item: Item, result: Mapping[str, Any], run: Run) -> Outcome:
         file = item.file

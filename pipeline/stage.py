@@ -12,19 +12,17 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
-from concurrent.futures import TimeoutError as TaskTimeout
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from pebble import ProcessExpired
 from sqlalchemy import Connection
 
 from catalog import work
 from catalog.work import WorkQuery
-from pipeline.failures import RunStopped, WorkerDied, in_words, stops_the_run
+from pipeline.failures import RunStopped, in_words, stops_the_run
 from pipeline.run import Run
-from resources.compute import Task
+from resources.compute import Task, WorkerDied
 from resources.delivery import NotNow
 
 CLAIM_BATCH = 64
@@ -256,11 +254,7 @@ def _fly(
 def _result_of(future: Future[Any]) -> Any:
     try:
         return future.result()
-    except (ProcessExpired, CancelledError) as error:
-        died = WorkerDied(f"exit code {error.exitcode}" if isinstance(error, ProcessExpired) else "with its pool")
-        died.__cause__ = error
-        return died
-    except (TaskTimeout, Exception) as error:  # the file's failure, which becomes its row
+    except Exception as error:  # the file's failure, which becomes its row
         return error
 
 

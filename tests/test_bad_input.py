@@ -401,6 +401,7 @@ def test_a_file_or_folder_that_may_not_be_read_is_named_and_stops_nothing_else(h
     source = tmp_path / "photos"
     picture(source / "a.jpg", 1)
     secret = picture(source / "secret.jpg", 2)
+    os.utime(secret, (1_435_000_000, 1_435_000_000))
     picture(source / "closed" / "b.jpg", 3)
     secret.chmod(0)
     (source / "closed").chmod(0)
@@ -413,7 +414,9 @@ def test_a_file_or_folder_that_may_not_be_read_is_named_and_stops_nothing_else(h
         secret.chmod(0o644)
         (source / "closed").chmod(0o755)
     home.cli("run", "--redo", "all", "--from", "2026-01-01", "--to", "2027-01-01")
+    home.run()  # it was found today and has its own day now, which is before the run's
     assert home.status()["kept"] == 3
+    assert home.history(secret)["capture_date"].startswith("2015-06-22")
 
 
 @AS_ROOT

@@ -197,3 +197,14 @@ def test_an_override_takes_the_place_of_a_resource(settings: Settings) -> None:
 def test_the_days_of_a_run_are_read_from_its_tags(tags: dict[str, str], days: tuple[str, str] | None) -> None:
     scope = scope_of(tags)
     assert (scope and (scope.first.isoformat(), scope.last.isoformat())) == days
+
+
+ROOMS = {"pipeline": ["resources", "catalog", "media"], "resources": ["catalog", "media"], "catalog": [], "media": []}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_knows_only_the_rooms_behind_it_and_one_module_alone_knows_the_pool(room: str) -> None:
+    ours = "mediapipe_assets|jobs|sensors|services|pipeline|resources|catalog|media|pebble"
+    for file in (Path(__file__).parents[1] / room).rglob("*.py"):
+        found = set(re.findall(rf"^\s*(?:from|import) ({ours})\b", file.read_text(), re.MULTILINE))
+        assert found - {room, *ROOMS[room]} <= ({"pebble"} if file.name == "compute.py" else set()), file

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
-from pebble import ProcessExpired
 
 from media.files import ROOT_MARKER, ContentMismatch
 from pipeline.destination import Destination
 from resources.archive import ArchiveFolder, ForeignFile
-from resources.compute import ComputePool, Task, fitting_workers
+from resources.compute import ComputePool, Task, WorkerDied, fitting_workers
 from resources.delivery import Intent
 from resources.folder import SourceMissing, is_edit, list_folder, stem_key, takeout_subject
 from tests.the_catalog import DAY, a_root
@@ -297,6 +296,15 @@ def test_files_that_belong_together_share_a_stem() -> None:
     assert stem_key("IMG_0007(1).JPG") != stem_key("IMG_0007.JPG")
 
 
+@pytest.mark.parametrize("pattern", ["Z\u00fcrich/*.jpg", "Zu\u0308rich/*.jpg", "Z\u00dcRICH/*.JPG"])
+@pytest.mark.parametrize("name", ["Z\u00fcrich/IMG_1.JPG", "Zu\u0308rich/IMG_1.jpg"])
+def test_patterns_mean_the_name_however_it_is_written(tmp_path: Path, pattern: str, name: str) -> None:
+    (tmp_path / name).parent.mkdir()
+    (tmp_path / name).write_bytes(b"a")
+    assert len(list_folder(tmp_path, include=[pattern]).files) == 1
+    assert len(list_folder(tmp_path, exclude=[pattern]).files) == 0
+
+
 def test_edits_are_known_by_their_names() -> None:
     assert all(map(is_edit, ["IMG_E0007.HEIC", "a/IMG_0007-edited.jpg", "IMG_0007 (bearbeitet).JPG"]))
     assert not any(map(is_edit, ["IMG_0007.HEIC", "IMG_EXAM.jpg", "edited.jpg", "edited/IMG_0007.jpg"]))
@@ -324,9 +332,17 @@ def test_options_reach_the_function(pool: ComputePool) -> None:
 def test_a_worker_that_is_killed_fails_its_own_task_alone(pool: ComputePool) -> None:
     doomed = pool.submit(Task(signal.raise_signal, (signal.SIGKILL,)), 30)
     others = [pool.submit(Task(divmod, (number, 1)), 30) for number in range(20)]
-    with pytest.raises(ProcessExpired):
+    with pytest.raises(WorkerDied, match="exit code -9"):
         doomed.result(30)
     assert [other.result(30) for other in others] == [(number, 0) for number in range(20)]
+
+
+def test_a_pool_that_is_closed_ends_its_tasks_as_any_pool_would() -> None:
+    with ComputePool(1, 512) as own:
+        lost = [own.submit(Task(time.sleep, (60,)), 90) for _ in range(3)]
+    for one in lost:
+        with pytest.raises(WorkerDied):
+            one.result(30)
 
 
 def test_a_task_that_takes_too_long_ends_alone(pool: ComputePool) -> None:

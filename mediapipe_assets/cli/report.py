@@ -224,7 +224,7 @@ def _print_status(platform: Platform, report: Mapping[str, Any]) -> None:
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path, readable=False))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 def history(file: Path, as_json: bool) -> int:
     """Tell the story of one file: FILE is a path of a source, an original, a rendition or an archived copy."""
@@ -328,7 +328,7 @@ def _line(row: Mapping[str, Any]) -> str:
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path, readable=False))
 def acknowledge(file: Path) -> int:
     """Say that you have seen that FILE is damaged or rejected; its check then no longer warns."""
     from catalog import findings, media

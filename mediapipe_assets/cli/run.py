@@ -53,7 +53,7 @@ class Done:
     "--source",
     "source_folders",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     help="A folder of photos; may be given several times. It is remembered in mediapipe.toml and watched from then on.",
 )
 @click.option("--sample", is_flag=True, help="Run over a small made-up library, in a home of its own.")

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import errno
+import os
 import stat
 from concurrent.futures import TimeoutError as TaskTimeout
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
 
+from catalog.work import Scope
+from media.capture import read_capture_date
 from media.files import ROOT_MARKER
-from pipeline.failures import WorkerDied
+from pipeline import dating, discovery
+from pipeline.deduplicate import DeduplicationStage
 from pipeline.originals import OriginalsStage, SourceRoot
 from pipeline.stage import WORKER_TRIES, StageReport, work_off
-from tests.pipeline.test_discovery import look_at, photo
+from resources.compute import WorkerDied
+from tests.pipeline.test_discovery import TAKEN, later, look_at, photo
 from tests.the_catalog import a_root, a_run, lease
 
 
@@ -27,7 +33,7 @@ class Library:
         self.photos.mkdir()
 
     def stage(self, copied: bool = True) -> OriginalsStage:
-        return OriginalsStage(self.roots, {"photos": SourceRoot(self.photos, copied)}, 30.0)
+        return OriginalsStage(self.roots, {"photos": SourceRoot(self.photos, copied)}, 30.0, later())
 
     def store(self, copied: bool = True) -> StageReport:
         look_at(self.engine, self.photos)
@@ -124,3 +130,140 @@ def test_a_file_that_its_decoder_does_not_survive_is_stored_without_decoding(lib
 @pytest.mark.parametrize("code", [errno.ETIMEDOUT, errno.EIO, errno.EACCES])
 def test_a_read_that_failed_says_nothing_about_the_file(library: Library, code: int) -> None:
     assert again(library, OSError(code, "the mount", "/nas/a.jpg")) is None
+
+
+# ------------------------------------------------------------------ days
+
+
+def hide(monkeypatch: pytest.MonkeyPatch, module: Any, *names: str) -> None:
+    """Has some files refuse to be read, as a mount does for a moment."""
+
+    def read(path: Path, **given: Any) -> Any:
+        if path.name in names:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return read_capture_date(path, **given)
+
+    monkeypatch.setattr(module, "read_capture_date", read)
+
+
+def days(library: Library, table: str) -> list[Any]:
+    return library.rows("partition_date, capture_local, capture_provenance", table)
+
+
+LONG_AGO = datetime(2015, 7, 4, 12, 30)
+
+
+def test_a_photo_that_could_not_be_read_when_it_was_found_gets_its_own_day_before_it_is_stored(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo(library.photos / "a.jpg", LONG_AGO)
+    with monkeypatch.context() as patch:
+        hide(patch, discovery, "a.jpg")
+        look_at(library.engine, library.photos)
+    ((found, _, provenance),) = days(library, "source_files")
+    assert provenance == "first_seen"
+    with lease(library.engine) as lease_id:  # a run over the day that it was found moves it, and leaves it to its own
+        assert work_off(library.stage(), a_run(library.engine, lease_id, scope=Scope(found, found))).done == 0
+    wanted = [(LONG_AGO.date(), LONG_AGO, "exif")]
+    assert (days(library, "source_files"), library.rows("row_id AS id", "work")) == (wanted, [])
+    assert library.store().counts == {"stored": 1}
+    assert days(library, "source_files") == days(library, "media_files") == wanted
+    assert [path.parent.relative_to(library.roots["originals"]) for path in library.originals()] == [Path("2015/07/04")]
+
+
+def test_what_waits_beside_a_photo_that_could_not_be_read_moves_with_it(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo(library.photos / "IMG_1.jpg", LONG_AGO)
+    photo(library.photos / "IMG_2.jpg")
+    (library.photos / "IMG_1.AAE").write_bytes(b"<plist/>")
+    with monkeypatch.context() as patch:
+        hide(patch, discovery, "IMG_1.jpg")
+        look_at(library.engine, library.photos)
+    library.store()
+    day = LONG_AGO.date()
+    assert sorted(library.rows("source_id, partition_date", "source_files")) == [
+        ("IMG_1.AAE", day), ("IMG_1.jpg", day), ("IMG_2.jpg", TAKEN.date()),
+    ]  # fmt: skip
+    assert sorted(row[0] for row in days(library, "media_files")) == [day, day, TAKEN.date()]
+
+
+def test_a_video_that_could_not_be_read_keeps_the_day_of_its_still(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo(library.photos / "IMG_1.jpg", None)
+    (library.photos / "IMG_1.MOV").write_bytes(b"no date in it")
+    for name, moment in (("IMG_1.jpg", 1_400_000_000), ("IMG_1.MOV", 1_500_000_000)):
+        os.utime(library.photos / name, (moment, moment))
+    with monkeypatch.context() as patch:
+        hide(patch, discovery, "IMG_1.MOV")
+        look_at(library.engine, library.photos)
+    library.store()
+    assert {day for day, _, _ in days(library, "source_files")} == {date(2014, 5, 13)}
+    assert {provenance for _, _, provenance in days(library, "source_files")} == {"file_time"}
+
+
+def test_a_photo_that_still_cannot_be_read_is_not_stored_under_a_day_that_is_none(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo(library.photos / "a.jpg", LONG_AGO)
+    hide(monkeypatch, discovery, "a.jpg")
+    hide(monkeypatch, dating, "a.jpg")
+    assert library.store().counts == {"failed": 1}
+    (reason,) = (row[0] for row in library.rows("reason", "source_files"))
+    assert "not allowed" in reason
+    assert library.originals() == []
+
+
+def test_a_photo_that_has_no_date_at_all_keeps_the_day_on_which_it_was_first_seen(library: Library) -> None:
+    photo(library.photos / "a.jpg", None)
+    os.utime(library.photos / "a.jpg", (0, 0))
+    look_at(library.engine, library.photos)
+    before = days(library, "source_files")
+    with library.engine.begin() as connection:
+        connection.execute(text("UPDATE source_files SET partition_date = partition_date - 9"))
+    assert library.store().counts == {"stored": 1}
+    assert days(library, "source_files") == [(before[0][0] - timedelta(days=9), *before[0][1:])]
+
+
+# ------------------------------------------------------------------ sidecars
+
+
+def bundles_of(library: Library) -> list[set[str]]:
+    """Forms the bundles of what is due, and returns the names of the members of each."""
+    stage = DeduplicationStage(library.roots, [], near=False, threshold=0, correlation=1.0)
+    with lease(library.engine) as lease_id:
+        work_off(stage, a_run(library.engine, lease_id))
+    found: dict[int, set[str]] = {}
+    for bundle, name in library.rows("bundle_id, file_name", "bundle_members"):
+        found.setdefault(bundle, set()).add(name.partition("-")[0])
+    return list(found.values())
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_a_late_sidecar_with_bytes_that_are_known_joins_the_photo_of_its_own_name(
+    library: Library, copied: bool
+) -> None:
+    photo(library.photos / "IMG_1.jpg", shade=1)
+    photo(library.photos / "IMG_2.jpg", shade=2)
+    edit = b'<?xml version="1.0"?><plist><dict/></plist>'
+    (library.photos / "IMG_1.AAE").write_bytes(edit)
+    library.store(copied)
+    assert bundles_of(library) == [{"IMG_1.jpg", "IMG_1.AAE"}, {"IMG_2.jpg"}]
+    (library.photos / "IMG_2.AAE").write_bytes(edit)
+    assert library.store(copied).counts == {"duplicates": 1}
+    first, second = bundles_of(library)
+    assert first == {"IMG_1.jpg", "IMG_1.AAE"}
+    assert len(second) == 2
+
+
+def test_a_sidecar_that_was_renamed_joins_the_photo_of_its_new_name(library: Library) -> None:
+    photo(library.photos / "IMG_1.jpg", shade=1)
+    photo(library.photos / "IMG_2.jpg", shade=2)
+    sidecar = library.photos / "IMG_1.AAE"
+    sidecar.write_bytes(b'<?xml version="1.0"?><plist><dict/></plist>')
+    library.store()
+    bundles_of(library)
+    sidecar.rename(library.photos / "IMG_2.AAE")
+    assert library.store().counts == {"renamed": 1}
+    assert len(bundles_of(library)[1]) == 2
