@@ -13,6 +13,7 @@ import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Union
 
@@ -116,13 +117,14 @@ def sections(model: type[BaseModel]) -> list[str]:
     return sorted({key.rpartition(".")[0].removesuffix(f".{NAMED}") for key, _ in settings(model) if "." in key})
 
 
-def secret_patterns(model: type[BaseModel]) -> list[str]:
+@cache  # asked for every key that is shown
+def secret_patterns(model: type[BaseModel]) -> tuple[str, ...]:
     """Returns the dotted keys of all secrets, with `<name>` where a person chooses a name."""
-    return [
+    return tuple(
         key
         for key, by_kind in settings(model)
         if any(SecretStr in (each.annotation, *typing.get_args(each.annotation)) for each in by_kind.values())
-    ]
+    )
 
 
 def secret_keys(model: type[BaseModel], values: Mapping[str, Any]) -> list[str]:
