@@ -79,9 +79,9 @@ class ICloudDestination(Section):
     accept: list[str] = Field(
         default=["jpeg"],
         min_length=1,
-        description="Formats that Apple's web upload is known to take, of "
+        description="Formats that are uploaded, of "
         + ", ".join(f"`{one}`" for one in FORMATS)
-        + "; others stay. `mediapipe-assets icloud self-test` tries one.",
+        + "; by default those that Apple's web upload is known to take. `mediapipe-assets icloud self-test` tries one.",
     )
     missing_only: bool = Field(
         default=True,
@@ -112,6 +112,7 @@ def icloud_problems(sources: Mapping[str, ICloudSource], destinations: Mapping[s
         *_sources_without_sign_in(sources),
         *_destinations_without_sign_in(sources, destinations),
         *_libraries_taken_in_twice(sources),
+        *_archive_is_no_icloud(destinations),
     ]
 
 
@@ -148,6 +149,12 @@ def _libraries_taken_in_twice(sources: Mapping[str, ICloudSource]) -> Iterator[s
                 f"sources.{first} and sources.{name} are both the {source.library} library of {owner.apple_id}: each "
                 "photo would be taken in twice; keep one of them"
             )
+
+
+def _archive_is_no_icloud(destinations: Mapping[str, ICloudDestination]) -> Iterator[str]:
+    # It would take the place of the archive that is there by default, which only an archive may do.
+    if "archive" in destinations:
+        yield 'destinations.archive.kind = "icloud": only an archive may be called archive; choose another name'
 
 
 def _signs_in(source: ICloudSource | None) -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel
@@ -32,6 +32,9 @@ MASK = "********"
 NOT_SETTINGS = ("MEDIAPIPE_HOME", "MEDIAPIPE_DAGSTER_URL", "MEDIAPIPE_CORPUS")
 # What a variable, or a credential, may begin with in place of the entry's whole key.
 SHORTHANDS = {"icloud": "sources.icloud"}
+
+
+T = TypeVar("T")
 
 
 class SettingsError(Exception):
@@ -140,11 +143,14 @@ class _Variables:
         before = dict(leaves(self.values))
         for key, value in leaves(values):
             name = name_of(key)
-            other = self.names.setdefault(key, name)
-            if other.endswith("_FILE") != name.endswith("_FILE"):
-                self.clashes.append(f"{other} and {name} are both set: keep one of them")
-            elif key in before and str(before[key]) != str(value):
-                self.clashes.append(f"{other} and {name} are both set, to different values: keep one of them")
+            # A text where another spelling sets a table, or the other way round, would be lost without a word.
+            for met in (one for one in before if f"{one}.".startswith(f"{key}.") or f"{key}.".startswith(f"{one}.")):
+                other = self.names[met]
+                if other.endswith("_FILE") != name.endswith("_FILE"):
+                    self.clashes.append(f"{other} and {name} are both set: keep one of them")
+                elif str(before[met]) != str(value) and {} not in (before[met], value):
+                    self.clashes.append(f"{other} and {name} are both set, to different values: keep one of them")
+            self.names.setdefault(key, name)
         self.values = _deep(self.values, values)
 
     def problems(self, model: type[BaseModel], everything: Mapping[str, Any]) -> list[str]:
@@ -178,7 +184,8 @@ def _read_environment(model: type[BaseSettings], environ: Mapping[str, str]) -> 
         elif environ[name]:
             (in_full if full == name.upper() else shorthand)[full] = name
     for spelling in (in_full, shorthand):
-        read = _Environment(model, {full: environ[name] for full, name in spelling.items()})()
+        # Sorted, so that a whole table as JSON is read before what is set within it, and does not take its place.
+        read = _Environment(model, {full: environ[name] for full, name in sorted(spelling.items())})()
         found.lay(read, partial(_variable_of, variables=spelling))
     for name, file in files.items():
         if file:
@@ -289,8 +296,8 @@ def _lay(merged: Merged, values: dict[str, Any], origin: Callable[[str], Origin]
     merged.values = _deep(merged.values, values)
 
 
-def _always(origin: Origin) -> Callable[[str], Origin]:
-    return lambda _: origin
+def _always(value: T) -> Callable[[str], T]:
+    return lambda _: value
 
 
 def _deep(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

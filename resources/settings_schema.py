@@ -13,6 +13,7 @@ import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Union
 
@@ -116,13 +117,14 @@ def sections(model: type[BaseModel]) -> list[str]:
     return sorted({key.rpartition(".")[0].removesuffix(f".{NAMED}") for key, _ in settings(model) if "." in key})
 
 
-def secret_patterns(model: type[BaseModel]) -> list[str]:
+@cache  # asked for every key that is shown
+def secret_patterns(model: type[BaseModel]) -> tuple[str, ...]:
     """Returns the dotted keys of all secrets, with `<name>` where a person chooses a name."""
-    return [
+    return tuple(
         key
         for key, by_kind in settings(model)
         if any(SecretStr in (each.annotation, *typing.get_args(each.annotation)) for each in by_kind.values())
-    ]
+    )
 
 
 def secret_keys(model: type[BaseModel], values: Mapping[str, Any]) -> list[str]:
@@ -202,12 +204,10 @@ def nearest(model: type[BaseModel], path: Sequence[str], values: Mapping[str, An
     """Returns the dotted key that was most likely meant by a path of keys, within the entry's own kind."""
     wanted = _dotted(path)
     known = [key for key, _ in settings(model) if key != NOT_IN_LAYERS] + sections(model)
-    if len(path) > 1:
-        table = f"{path[0]}.{NAMED}."
-        own = [key for key in known if key.startswith(table) and exists(model, _under_name(key, path), values)]
-        known = [key for key in known if key in own or not own or not key.startswith(table)]
-        # Under a name that the person chose, a suggestion keeps that name.
-        known = [_dotted(_under_name(key, path)) for key in known]
+    # Under a name that the person chose, a suggestion keeps that name.
+    entry = [[*path[:2], *key.split(".")[2:]] for key in known if key.startswith(f"{path[0]}.{NAMED}.")]
+    if entry and len(path) > 1:
+        known = [_dotted(one) for one in entry if exists(model, one, values)] or [_dotted(one) for one in entry]
     return max(known, key=lambda key: max(_likeness(wanted, key), 0.95 * _likeness(path[-1], key.rpartition(".")[2])))
 
 
@@ -301,12 +301,6 @@ def _shape(annotation: Any) -> _Shape:
 def _sections_by_tag(union: Any) -> dict[str, type[BaseModel]]:
     tagged = [typing.get_args(each) for each in typing.get_args(union)]
     return {mark.tag: section for section, *marks in tagged for mark in marks if isinstance(mark, Tag)}
-
-
-def _under_name(key: str, path: Sequence[str]) -> list[str]:
-    """Returns the steps of a key, with the name that `path` has where a person chooses one."""
-    table, *rest = key.split(".")
-    return [table, *(path[1] if step == NAMED and table == path[0] else step for step in rest)]
 
 
 def _dotted(path: Sequence[str]) -> str:
