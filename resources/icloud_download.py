@@ -246,7 +246,7 @@ class Downloader:
         failure: Exception | None = None
         try:
             response = self._ask(wanted.url.replace(_FILE_NAME, "file"), part.headers())
-        except _NETWORK as error:
+        except (*_NETWORK, ValueError) as error:
             failure = error
         if failure is not None:
             # Outside of the handler, as an error that is raised within it would carry this one, address and all.
@@ -358,7 +358,10 @@ def _told(failure: Exception) -> str:
 
     Raises:
         Untrusted: It is one of trust, which trying again does not cure.
+        Refused: There was nothing to understand; the same.
     """
+    if isinstance(failure, ValueError):
+        raise Refused("The address that Apple or its server gave cannot be understood. Look the file up afresh.")
     if isinstance(failure, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(failure):
         raise Untrusted(
             "The certificate of Apple's server is not trusted here. Is there a proxy that needs its own? Then name its "
