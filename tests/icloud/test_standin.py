@@ -12,18 +12,20 @@ from urllib.request import urlopen
 
 import pytest
 import requests
+from pyicloud import PyiCloudService
 from pyicloud.exceptions import (
     PyiCloudAcceptTermsException,
     PyiCloudAccountLockedException,
     PyiCloudAPIResponseException,
+    PyiCloudConnectionException,
     PyiCloudFailedLoginException,
     PyiCloudTrustedDevicePromptException,
 )
 
+from services.icloud_standin import Fault
 from tests.icloud_clients import NAME, PASSWORD, push_code
 
 ROOT = Path(__file__).resolve().parents[2]
-SIGN_IN = "/signin/complete$"
 
 
 def test_a_code_from_the_device_is_taken_by_a_second_process_without_the_password(account, connect):
@@ -64,7 +66,7 @@ def test_where_the_push_service_is_out_of_reach_the_clients_detour_leads_to_a_te
 
 
 def test_a_right_code_that_is_answered_with_409_counts(icloud, account, connect):
-    icloud.faults.add(_fault("odd_accept"))
+    icloud.faults.add(Fault("odd_accept"))
     api = connect(pause_2fa=True)
     push_code(api)
     api.use_existing_trusted_device_code()
@@ -84,8 +86,6 @@ def test_a_wrong_code_is_refused_and_the_right_one_still_works(account, connect)
 
 @pytest.mark.parametrize("name", [NAME, "nobody@example.com"])
 def test_a_wrong_password_and_an_unknown_name_are_refused_alike(account, connect, session_folder, name):
-    from pyicloud import PyiCloudService
-
     with pytest.raises(PyiCloudFailedLoginException, match="Invalid email/password") as refused:
         PyiCloudService(name, "not it", cookie_directory=str(session_folder))
     assert refused.value.__cause__.code == 401
@@ -113,17 +113,20 @@ def test_a_security_key_is_asked_for_instead_of_a_code(account, connect):
     assert api.security_key_names == ["YubiKey"] and account.codes_sent == 0
 
 
-@pytest.mark.parametrize(
-    "kind, options, code",
-    [("answer", {"status": 503}, 503), ("answer", {"status": 429}, 429), ("answer", {"status": 502}, 502)],
-)
-def test_trouble_at_the_password_looks_like_a_wrong_one_but_for_its_cause(
-    icloud, account, connect, kind, options, code
-):
-    icloud.faults.add(_fault(kind, where=SIGN_IN, **options))
+@pytest.mark.parametrize("status", [503, 429, 502])
+@pytest.mark.parametrize("step", ["init", "complete"])
+def test_trouble_at_the_password_looks_like_a_wrong_one_but_for_its_cause(icloud, account, connect, status, step):
+    icloud.faults.add(Fault("answer", where=f"/signin/{step}$", status=status))
     with pytest.raises(PyiCloudFailedLoginException) as failed:
         connect()
-    assert failed.value.__cause__.code == code
+    assert failed.value.__cause__.code == status
+
+
+@pytest.mark.parametrize("step", ["init", "complete"])
+def test_a_connection_that_breaks_off_at_the_password_is_told_as_such(icloud, account, connect, step):
+    icloud.faults.add(Fault("drop", where=f"/signin/{step}$"))
+    with pytest.raises(PyiCloudConnectionException):
+        connect()
 
 
 def test_a_session_lives_on_without_a_person_until_trust_expires(api, icloud, account, connect):
@@ -210,12 +213,6 @@ def test_as_a_program_it_serves_a_small_library_until_it_is_told_to_end(tmp_path
         told = process.communicate(timeout=20)[0]
     assert process.returncode == 0
     assert f"export HTTPS_PROXY=http://127.0.0.1:{port}" in told.splitlines()
-
-
-def _fault(kind, **options):
-    from services.icloud_standin import Fault
-
-    return Fault(kind, **options)
 
 
 def _pages(icloud):

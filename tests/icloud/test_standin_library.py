@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import plistlib
-from datetime import UTC, datetime, timedelta
+import time
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 import requests
+from PIL import Image
 from pyicloud.common.cloudkit import (
     CKErrorItem,
     CKModifyOperation,
@@ -20,9 +24,11 @@ from pyicloud.common.cloudkit import (
     CKZoneID,
     CKZoneIDReq,
 )
+from pyicloud.common.cloudkit.client import CloudKitApiError
 from pyicloud.exceptions import PyiCloudAPIResponseException
 
 from media.apple_checksum import AppleChecksum, apple_checksum, is_comparable
+from media.sample_files import Shot, write_jpeg
 from services.icloud_standin import Fault
 from services.icloud_standin.assets import FOLDER, Album
 from tests.icloud_library import NFC_NAME, NFD_NAME, fill, jpeg, movie, raw
@@ -33,8 +39,9 @@ SHARED = "SharedSync-5B0C4D1E-0000-4000-8000-000000000001"
 
 
 def test_apples_checksum_is_the_same_for_a_file_and_for_its_pieces(tmp_path):
-    # The value was computed once with another program from the published form of the salt.
     path = tmp_path / "file"
+    path.write_bytes(b"hello")
+    assert apple_checksum(path) == "AcW96XzA8CMFcrVWfJyAAy8aWWE6", "as another program computes it"
     path.write_bytes(b"a" * 3_000_000)
     pieces = AppleChecksum()
     for _ in range(3):
@@ -201,8 +208,6 @@ def test_the_feed_comes_in_pages_of_whole_records(api, library):
 
 
 def test_a_token_of_nobody_is_refused(api, library):
-    from pyicloud.common.cloudkit.client import CloudKitApiError
-
     with pytest.raises(CloudKitApiError, match="BAD_REQUEST"):
         list(api.photos.iter_changes(since="bm9ib2R5"))
 
@@ -247,9 +252,17 @@ def test_a_part_of_a_file_can_be_asked_for(api, library, asked, status, part):
     assert beyond.status_code == 416 and beyond.headers["Content-Range"] == f"bytes */{len(jpeg(1))}"
 
 
-def test_a_large_file_is_served_and_taken_without_being_held_in_memory(api, library, tmp_path):
-    import tracemalloc
+def test_many_files_can_be_fetched_at_once_while_the_library_changes(api, library):
+    fill(library, 200)
+    urls = {photo.master_id: photo.download_url() for photo in api.photos.all}
+    with ThreadPoolExecutor(8) as pool:
+        bodies = pool.map(lambda url: requests.get(url, timeout=30).content, urls.values())
+        fill(library, 200, seed=2)
+        checksums = [_checksum(body) for body in bodies]
+    assert checksums == list(urls)
 
+
+def test_a_large_file_is_served_and_taken_without_being_held_in_memory(api, library, tmp_path):
     large = tmp_path / "large.mov"
     large.write_bytes(b"")
     os.truncate(large, 200_000_000)
@@ -289,11 +302,7 @@ def test_an_upload_arrives_and_a_second_one_is_a_duplicate(api, icloud, library,
 
 
 def test_an_upload_has_its_date_from_its_own_header(api, library, tmp_path):
-    from PIL import Image
-
-    from media.sample_files import Shot, write_jpeg
-
-    taken = datetime(2021, 7, 3, 21, 12, 5, tzinfo=UTC).astimezone(tz=_zone(2))
+    taken = datetime(2021, 7, 3, 21, 12, 5, tzinfo=UTC).astimezone(timezone(timedelta(hours=2)))
     write_jpeg(tmp_path / "a.jpg", Image.new("RGB", (64, 48)), Shot(taken, "Apple", "iPhone 12"))
     api.photos.private_client.upload_file(str(tmp_path / "a.jpg"), zone_name="PrimarySync")
     (asset,) = library.assets
@@ -399,15 +408,7 @@ def _written(path: Path, body: bytes) -> Path:
     return path
 
 
-def _zone(hours: int):
-    from datetime import timezone
-
-    return timezone(timedelta(hours=hours))
-
-
 def _wait_until(done) -> None:
-    import time
-
     deadline = time.monotonic() + 20
     while not done():
         assert time.monotonic() < deadline
