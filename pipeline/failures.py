@@ -23,6 +23,10 @@ class RefusedForSafety(RunStopped):
     """Going on might cost a photo, so nothing was touched."""
 
 
+class NothingToSend(Exception):
+    """No file of ours holds the bytes that a destination is to get."""
+
+
 class WorkerDied(Exception):
     """The process that worked on one file ended; the file may have crashed its decoder."""
 
@@ -71,7 +75,7 @@ def in_words(error: BaseException) -> str:
         return f"reading or writing is not allowed{_where(error)}; check the owner and the rights"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}{_where(error)}"
-    if isinstance(error, SourceChanged | ContentMismatch | MemoryError):
+    if isinstance(error, SourceChanged | ContentMismatch | NothingToSend | MemoryError):
         return str(error) or "there was not enough memory for it"
     return f"{type(error).__name__}: {error}"
 
