@@ -90,7 +90,8 @@ def describe_content(connection: Connection, media_file_id: int) -> dict[str, An
     rendition = connection.execute(
         text(
             "SELECT r.outcome, r.path, r.sha256, r.size, r.tier, r.detail FROM renditions r "
-            "JOIN media_files m ON m.id = r.media_file_id AND m.plan_fingerprint = r.plan_fingerprint WHERE m.id = :id"
+            "JOIN media_files m ON m.id = r.media_file_id AND m.plan_fingerprint = r.plan_fingerprint WHERE m.id = :id "
+            "AND (r.id = m.rendition_id OR (m.rendition_id IS NULL AND r.outcome = 'kept_original'))"
         ),
         {"id": media_file_id},
     ).one_or_none()

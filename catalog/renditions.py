@@ -75,31 +75,34 @@ class Rendition:
     size: int
 
 
+_DECIDE = """
+    INSERT INTO renditions (media_file_id, plan_fingerprint, tier, generation, outcome, path, sha256, size,
+        width, height, format, detail, seconds, run_id)
+    VALUES (:media_file_id, :plan_fingerprint, :tier,
+        (SELECT count(*) + 1 FROM renditions WHERE media_file_id = :media_file_id AND outcome = 'made'),
+        :outcome, :path, :sha256, :size, :width, :height, :format, :detail, :seconds, :run_id)
+"""
+# The same bytes under the same settings are the rendition that there was: it becomes the present one again.
+_MADE_BEFORE = """
+    ON CONFLICT (media_file_id, plan_fingerprint, sha256) DO UPDATE SET
+        superseded_at = NULL, release_after = NULL, trash_path = NULL, retired_at = NULL
+"""
+_KEPT_BEFORE = """
+    ON CONFLICT (media_file_id, plan_fingerprint) WHERE outcome = 'kept_original' DO UPDATE SET
+        tier = EXCLUDED.tier, detail = EXCLUDED.detail, seconds = EXCLUDED.seconds, run_id = EXCLUDED.run_id
+"""
+
+
 def record_decision(connection: Connection, values: Mapping[str, object]) -> int:
     """Writes what was decided for a content under one fingerprint and makes it the present decision.
+
+    What was made before and has other bytes keeps its row, so that it is recognised wherever it turns up.
 
     Returns:
         The rendition row's id.
     """
-    rendition_id: int = connection.execute(
-        text(
-            """
-            INSERT INTO renditions (media_file_id, plan_fingerprint, tier, generation, outcome, path, sha256, size,
-                width, height, format, detail, seconds, run_id)
-            VALUES (:media_file_id, :plan_fingerprint, :tier,
-                (SELECT count(*) + 1 FROM renditions WHERE media_file_id = :media_file_id AND outcome = 'made'
-                    AND plan_fingerprint <> :plan_fingerprint),
-                :outcome, :path, :sha256, :size, :width, :height, :format, :detail, :seconds, :run_id)
-            ON CONFLICT (media_file_id, plan_fingerprint) DO UPDATE SET tier = EXCLUDED.tier,
-                outcome = EXCLUDED.outcome, path = EXCLUDED.path, sha256 = EXCLUDED.sha256, size = EXCLUDED.size,
-                width = EXCLUDED.width, height = EXCLUDED.height, format = EXCLUDED.format,
-                detail = EXCLUDED.detail, seconds = EXCLUDED.seconds, run_id = EXCLUDED.run_id, retired_at = NULL,
-                superseded_at = NULL, release_after = NULL, trash_path = NULL
-            RETURNING id
-            """
-        ),
-        dict(values),
-    ).scalar_one()
+    before = _MADE_BEFORE if values["outcome"] == "made" else _KEPT_BEFORE
+    rendition_id: int = connection.execute(text(f"{_DECIDE} {before} RETURNING id"), dict(values)).scalar_one()
     connection.execute(
         text(
             "UPDATE renditions SET superseded_at = now() WHERE media_file_id = :id AND id <> :present "
@@ -120,6 +123,23 @@ def record_decision(connection: Connection, values: Mapping[str, object]) -> int
         },
     )
     return rendition_id
+
+
+def path_of_same(connection: Connection, media_file_id: int, fingerprint: str, sha256: str) -> str | None:
+    """Returns where the same bytes, made under the same settings before, stand or stood."""
+    return connection.execute(
+        text(
+            "SELECT path FROM renditions WHERE media_file_id = :id AND plan_fingerprint = :fingerprint "
+            "AND sha256 = :sha256"
+        ),
+        {"id": media_file_id, "fingerprint": fingerprint, "sha256": sha256},
+    ).scalar()
+
+
+def path_is_free(connection: Connection, path: str) -> bool:
+    """Returns whether no rendition has a path, and keeps it free for this transaction."""
+    connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:path, 2))"), {"path": path})
+    return connection.execute(text("SELECT 1 FROM renditions WHERE path = :path"), {"path": path}).scalar() is None
 
 
 def forget_decisions(connection: Connection, first: date, last: date) -> None:

@@ -305,10 +305,18 @@ renditions = Table(
     _when("release_after", required=False),
     Column("trash_path", Text),
     _when("retired_at", required=False),
-    UniqueConstraint("media_file_id", "plan_fingerprint"),
+    # Every rendition that was ever made keeps its row: by its hash it is recognised, and delivered.
+    UniqueConstraint("media_file_id", "plan_fingerprint", "sha256"),
     _one_of("outcome", "made", "kept_original"),
     CheckConstraint(
         "(outcome = 'made') = (path IS NOT NULL AND sha256 IS NOT NULL AND size IS NOT NULL)", name="made_has_file"
+    ),
+    Index(
+        "uq_renditions_kept_original",
+        "media_file_id",
+        "plan_fingerprint",
+        unique=True,
+        postgresql_where=text("outcome = 'kept_original'"),
     ),
     Index("ix_renditions_sha256", "sha256"),
     Index("ix_renditions_run_id", "run_id"),

@@ -149,7 +149,7 @@ class Platform:
                 self.date_rules(),
             ),
             sources.ICLOUD_ORIGINALS: lambda: self.icloud.originals_stage(
-                self.roots, settings.compute.ingest_timeout_seconds
+                self.roots, settings.compute.ingest_timeout_seconds, self.date_rules()
             ),
             DEDUPLICATED: lambda: DeduplicationStage(
                 self.roots,

@@ -20,7 +20,7 @@ from catalog.media import MediaFile
 from catalog.paths import from_text, to_text
 from catalog.renditions import TierDates
 from catalog.work import WorkQuery
-from media.files import ORIGINAL_MODE, commit_part, make_folder_below, part_path
+from media.files import ORIGINAL_MODE, commit_part, hash_file, make_folder_below, part_path
 from media.renditions import make_rendition
 from media.tiers import Tier, tier_for
 from pipeline import layout
@@ -122,18 +122,31 @@ class CompressionStage(Stage[MediaFile]):
         log_event(connection, run_id=run.run_id, stage=self.name, event="failed", media_file_id=item.id, detail=reason)
 
     def _made(self, connection: Connection, item: MediaFile, result: Mapping[str, Any], run: Run) -> Outcome:
-        tier = self._tier(item, run)
-        path = layout.rendition_path(
-            from_text(item.stored_path), tier.plan.fingerprint(), result["extension"], item.partition_date
-        )
-        part = self._part(item, run)
-        os.chmod(part, ORIGINAL_MODE)
-        commit_part(part, self._roots[layout.RENDITIONS] / path)
+        fingerprint = self._tier(item, run).plan.fingerprint()
+        same = renditions.path_of_same(connection, item.id, fingerprint, result["sha256"])
+        path = self._free_path(connection, item, result, fingerprint) if same is None else from_text(same)
+        part, final = self._part(item, run), self._roots[layout.RENDITIONS] / path
+        if same is not None and _holds(final, result["sha256"]):
+            part.unlink()
+        else:
+            # What stands there otherwise is damaged, or a killed run left it: no row is about it.
+            os.chmod(part, ORIGINAL_MODE)
+            commit_part(part, final)
         details = {name: result[name] for name in ("sha256", "size", "width", "height", "format", "detail", "seconds")}
         self._decide(connection, item, run, {"outcome": "made", "path": to_text(path), **details})
         deliveries.enqueue_members(connection, self._destinations, item.id)
         figures = {"bytes_before": float(item.size), "bytes_after": float(result["size"])}
         return Outcome("renditions", figures)
+
+    def _free_path(self, connection: Connection, item: MediaFile, result: Mapping[str, Any], fingerprint: str) -> str:
+        """Returns a path that no rendition has: an earlier one is never written over, for it may be on its way."""
+        content = f"-{result['sha256'][: layout.HASH_CHARS]}"
+        original = from_text(item.stored_path)
+        paths = [
+            layout.rendition_path(original, fingerprint, result["extension"], item.partition_date, mark)
+            for mark in ("", content, f"{content}-{item.id}")
+        ]
+        return next((path for path in paths if renditions.path_is_free(connection, to_text(path))), paths[-1])
 
     def _kept(self, connection: Connection, item: MediaFile, reason: str, run: Run) -> Outcome:
         nothing = dict.fromkeys(("path", "sha256", "size", "width", "height", "format"))
@@ -172,3 +185,8 @@ class CompressionStage(Stage[MediaFile]):
     def _part(self, item: MediaFile, run: Run) -> Path:
         folder = self._roots[layout.RENDITIONS] / layout.day_folder(item.partition_date)
         return part_path(folder / str(item.id), run.tag)
+
+
+def _holds(final: Path, sha256: str) -> bool:
+    """Returns whether exactly these bytes stand at a path."""
+    return final.is_file() and not final.is_symlink() and hash_file(str(final))["sha256"] == sha256

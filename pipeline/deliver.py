@@ -22,6 +22,7 @@ from catalog.work import WorkQuery
 from media.files import ContentMismatch
 from pipeline import layout
 from pipeline.destination import Destination
+from pipeline.failures import NothingToSend
 from pipeline.proofs import Candidate, KeptFolder, Witness
 from pipeline.replace import release_replaced
 from pipeline.run import Run
@@ -213,13 +214,25 @@ class _DeliveryStage(Stage[Delivery]):
             self._log(connection, run, item, "pending", reason)
 
     def _intent(self, item: Delivery, run: Run) -> Intent:
-        if item.role == "rendition" and item.rendition_trash_path is not None:
-            source = self._trash / from_text(item.rendition_trash_path)
-        elif item.role == "rendition" and item.rendition_path is not None:
-            source = self._renditions / from_text(item.rendition_path)
-        else:
-            source = self._originals[item.stored_root] / from_text(item.stored_path)
+        """Returns what is sent.
+
+        Raises:
+            NothingToSend: No file of ours is known to have these bytes.
+        """
+        if (source := self._source(item)) is None:
+            raise NothingToSend(
+                f"no rendition with the bytes that were to be sent ({item.sha256[: layout.HASH_CHARS]}…) is known any "
+                "more, and nothing else is sent in its place"
+            )
         return Intent(str(source), from_text(item.remote_path), item.sha256, item.size, run.tag)
+
+    def _source(self, item: Delivery) -> Path | None:
+        """Returns our own file with the bytes of a delivery."""
+        if item.role == "original":
+            return self._originals[item.stored_root] / from_text(item.stored_path)
+        if item.rendition_trash_path is not None:
+            return self._trash / from_text(item.rendition_trash_path)
+        return None if item.rendition_path is None else self._renditions / from_text(item.rendition_path)
 
     def _log(self, connection: Connection, run: Run, item: Delivery, event: str, detail: str | None = None) -> None:
         log_event(
@@ -293,7 +306,7 @@ class VerifiedStage(_DeliveryStage):
     def task(self, item: Delivery, run: Run) -> Task | None:
         """Asks the destination, or has what a proven delivery replaces moved to the destination's trash."""
         if item.state != "verified":
-            return Task(self._destination.evidence, (self._intent(item, run),))
+            return Task(self._destination.evidence, (self._shown_intent(item, run),))
         assert item.replaces_path is not None
         assert item.replaces_sha256 is not None
         old = Intent("", from_text(item.replaces_path), item.replaces_sha256, 0, run.tag)
@@ -307,7 +320,7 @@ class VerifiedStage(_DeliveryStage):
             Candidate(witness, replace(old, remote_path=from_text(path)), "rendition") for witness, path in copies
         )
         folder = self._roots[f"destination:{self._destination.name}"]
-        new = self._intent(item, run)
+        new = self._shown_intent(item, run)
         return Task(release_replaced, (self._destination, folder, new, old, candidates, self._copies_needed, run.today))
 
     def record(self, connection: Connection, item: Delivery, result: Any, run: Run) -> Outcome:
@@ -336,6 +349,11 @@ class VerifiedStage(_DeliveryStage):
         if evidence.verdict == "pending":
             raise NotNow(evidence.reason or "the destination cannot say yet", evidence.ask_again_seconds)
         raise ContentMismatch(evidence.reason or "the destination cannot prove that it has it")
+
+    def _shown_intent(self, item: Delivery, run: Run) -> Intent:
+        """Returns what the destination is asked to show; it may hold what we have no file of any more."""
+        source = self._source(item) or ""
+        return Intent(str(source), from_text(item.remote_path), item.sha256, item.size, run.tag)
 
     def _record_replaced(self, connection: Connection, item: Delivery, result: Mapping[str, str], run: Run) -> Outcome:
         if (reason := result.get("reason")) is not None:

@@ -24,6 +24,10 @@ class RefusedForSafety(RunStopped):
     """Going on might cost a photo, so nothing was touched."""
 
 
+class NothingToSend(Exception):
+    """No file of ours holds the bytes that a destination is to get."""
+
+
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _DISK_GONE = (errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENOTCONN, errno.EROFS)
 
@@ -68,7 +72,7 @@ def in_words(error: BaseException) -> str:
         return f"reading or writing is not allowed{_where(error)}; check the owner and the rights"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}{_where(error)}"
-    if isinstance(error, SourceChanged | ContentMismatch | MemoryError):
+    if isinstance(error, SourceChanged | ContentMismatch | NothingToSend | MemoryError):
         return str(error) or "there was not enough memory for it"
     return f"{type(error).__name__}: {error}"
 

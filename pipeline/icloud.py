@@ -109,7 +109,7 @@ class ICloudLibraries:
             found = icloud_sync.sync(self.engine, client, library, rules, ours=ours, seconds=seconds)
             return Done(found, client.requests, client.received)
 
-    def originals_stage(self, roots: Mapping[str, Path], seconds: float) -> ICloudOriginalsStage:
+    def originals_stage(self, roots: Mapping[str, Path], seconds: float, rules: DateRules) -> ICloudOriginalsStage:
         """Returns the stage that downloads, freshly made for one run."""
         libraries = {
             name: icloud_originals.Library(account_of(name, entry), entry.downloads)
@@ -119,7 +119,7 @@ class ICloudLibraries:
             name: icloud_originals.Account(self._opener(account), self._throttled(account))
             for name, account in self.accounts.items()
         }
-        return ICloudOriginalsStage(roots, libraries, accounts, seconds)
+        return ICloudOriginalsStage(roots, libraries, accounts, seconds, rules)
 
     def _zone(self, name: str, client: ICloud) -> Mapping[str, Any]:
         if self.settings.icloud_sources[name].library == "personal":

@@ -25,6 +25,7 @@ from catalog.work import WorkQuery
 from media.files import ContentMismatch, make_folder_below
 from media.ingest import ingest
 from pipeline import layout
+from pipeline.discovery import DateRules
 from pipeline.icloud_sync import parts_of
 from pipeline.originals import Item, OriginalsStage
 from pipeline.run import Run
@@ -94,6 +95,7 @@ class ICloudOriginalsStage(OriginalsStage):
         libraries: Mapping[str, Library],
         accounts: Mapping[str, Account],
         seconds: float,
+        rules: DateRules,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Sets the stage up; nobody is signed in before there is something to download.
@@ -103,9 +105,10 @@ class ICloudOriginalsStage(OriginalsStage):
             libraries: The sources, by name.
             accounts: The accounts, by name.
             seconds: What one file may take to decode.
+            rules: How dates become partitions.
             clock: Monotonic seconds, for the age of addresses.
         """
-        super().__init__(roots, {}, seconds)
+        super().__init__(roots, {}, seconds, rules)
         self._libraries = libraries
         self._accounts = accounts
         self._clock = clock

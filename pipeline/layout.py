@@ -67,9 +67,17 @@ def original_path(day: date, source_name: str, sha256: str, *, whole_hash: bool 
     return f"{day_folder(day)}/{named_with(source_name, f'-{mark}')}"
 
 
-def rendition_path(stored_path: str, fingerprint: str, extension: str, day: date) -> str:
-    """Returns where the rendition of an original stands below its root."""
-    return f"{day_folder(day)}/{named_with(os.path.basename(stored_path), f'.{fingerprint[:6]}', extension)}"
+def rendition_path(stored_path: str, fingerprint: str, extension: str, day: date, mark: str = "") -> str:
+    """Returns where the rendition of an original stands below its root.
+
+    Args:
+        stored_path: The original's path.
+        fingerprint: Of the settings that it was made under.
+        extension: The rendition's extension with its dot.
+        day: Its partition.
+        mark: What tells it from another one of that name.
+    """
+    return f"{day_folder(day)}/{named_with(os.path.basename(stored_path), f'.{fingerprint[:6]}{mark}', extension)}"
 
 
 def delivered_name(file_name: str, role: str, extension: str | None) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, create_engine, make_url, text
 
 from catalog import tables
 from catalog.engine import open_engine
-from catalog.migrate import NewerSchema, migrate, schema_version
+from catalog.migrate import NewerSchema, _config, migrate, schema_version
 
 
 def test_the_migrated_database_is_exactly_what_the_tables_say(migrated: str) -> None:
@@ -58,6 +59,34 @@ def test_migrating_a_database_that_is_up_to_date_changes_nothing_and_says_so(mig
     assert migrate(engine, dumps.append) is False
     assert dumps == []
     engine.dispose()
+
+
+def test_a_catalog_of_the_first_version_is_brought_up_to_date_with_what_it_holds(server: str) -> None:
+    with create_engine(server, isolation_level="AUTOCOMMIT").connect() as admin:
+        admin.execute(text("CREATE DATABASE older"))
+    engine = open_engine(make_url(server).set(database="older").render_as_string(hide_password=False))
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE SCHEMA {tables.SCHEMA}"))
+        command.upgrade(_config(connection), "0001")
+        connection.execute(
+            text(
+                "INSERT INTO media_files (sha256, size, kind, format, mime, stored_root, stored_path, capture_local, "
+                "capture_provenance, partition_date, state) "
+                "VALUES ('a', 1, 'photo', 'jpeg', 'image/jpeg', 'originals', 'a', now(), 'exif', now(), 'kept')"
+            )
+        )
+        connection.execute(
+            text(
+                "INSERT INTO renditions (media_file_id, plan_fingerprint, tier, generation, outcome, path, sha256, "
+                "size, detail, run_id) VALUES (1, 'one', 't', 1, 'made', 'a.jpg', 'b', 1, '', 'r'), "
+                "(1, 'two', 't', 2, 'kept_original', NULL, NULL, NULL, '', 'r')"
+            )
+        )
+    assert migrate(engine) is True
+    with engine.connect() as connection:
+        rows = connection.execute(text("SELECT plan_fingerprint, path FROM renditions ORDER BY id")).all()
+    engine.dispose()
+    assert [tuple(row) for row in rows] == [("one", "a.jpg"), ("two", None)]
 
 
 def test_a_schema_that_is_newer_than_the_program_is_refused_and_left_as_it_is(migrated: str) -> None:

@@ -1,0 +1,34 @@
+"""Every rendition that was ever made is remembered
+
+Revision: 0003, after 0001.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.drop_constraint(
+        op.f("uq_renditions_media_file_id_plan_fingerprint"), "renditions", schema="mediapipe", type_="unique"
+    )
+    op.create_unique_constraint(
+        op.f("uq_renditions_media_file_id_plan_fingerprint_sha256"),
+        "renditions",
+        ["media_file_id", "plan_fingerprint", "sha256"],
+        schema="mediapipe",
+    )
+    op.create_index(
+        "uq_renditions_kept_original",
+        "renditions",
+        ["media_file_id", "plan_fingerprint"],
+        unique=True,
+        schema="mediapipe",
+        postgresql_where=sa.text("outcome = 'kept_original'"),
+    )
