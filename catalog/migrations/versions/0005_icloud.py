@@ -1,6 +1,6 @@
 """iCloud: accounts, libraries, and the records of the changes feed
 
-Revision: 0005, after 0001.
+Revision: 0005, after 0003.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0005"
-down_revision = "0001"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 
