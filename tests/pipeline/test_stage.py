@@ -14,13 +14,13 @@ from catalog.work import WorkQuery
 from pipeline.failures import RunStopped, in_words
 from pipeline.layout import folders_of_day
 from pipeline.run import Run
-from pipeline.stage import Outcome, StageReport, work_off
+from pipeline.stage import Outcome, Stage, StageReport, work_off
 from resources.compute import Task
 from resources.delivery import NotNow
 from tests.the_catalog import a_run, add_observation, lease
 
 
-class Looking:
+class Looking(Stage[int]):
     """A stage that does something with each waiting observation and then calls it rejected."""
 
     name = sources.ORIGINALS
