@@ -97,6 +97,8 @@ def _session(account: Account, trusted: bool) -> dict[str, object]:
             "primaryEmail": account.name,
             "hsaVersion": 2,
             "hsaEnabled": True,
+            # Without it icloudpd takes the account for one with the older two-step sign-in.
+            "hasICloudQualifyingDevice": True,
             "languageCode": "en-us",
             "countryCode": "DEU",
             "locked": account.locked,

@@ -98,7 +98,7 @@ class SignIn:
         if account is None:
             return _refused(401, *_WRONG_PASSWORD)
         factors = _factors(account)
-        if "text/html" not in (request.headers.get("Accept") or "*/*").replace("*/*", "text/html"):
+        if (request.headers.get("Accept") or "").startswith("application/json"):
             return Response.json(factors)
         boot = {"direct": _boot_arguments(account, factors)}
         page = f'<html><script type="application/json" class="boot_args">{json.dumps(boot)}</script></html>'

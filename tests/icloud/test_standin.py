@@ -51,6 +51,21 @@ def test_a_code_comes_by_text_message_where_there_is_no_device(icloud, connect):
     assert api.is_trusted_session
 
 
+def test_a_text_message_too_can_be_asked_for_in_one_process_and_used_in_another(icloud, connect):
+    account = icloud.account(NAME, PASSWORD, trusted_device=False, phones=("+49 ••81", "+49 ••17"))
+    first = connect(pause_2fa=True)
+    assert account.codes_sent == 0
+    first._auth_data = first._get_mfa_auth_options()
+    assert first._request_sms_2fa_code() and account.codes_sent == 1
+
+    second = connect(None, authenticate=False)
+    # The page after the password, which the second process may ask for too, says which phone it was.
+    second._auth_data = second._get_mfa_auth_options()
+    second._set_two_factor_delivery_state("sms")
+    assert second.validate_2fa_code(account.code)
+    assert second.is_trusted_session and account.codes_sent == 1
+
+
 def test_where_the_push_service_is_out_of_reach_the_clients_detour_leads_to_a_text_message(account, connect):
     with pytest.raises(OSError):
         connect()
