@@ -48,6 +48,19 @@ def failed_observations(connection: Connection, limit: int) -> tuple[int, list[N
     return int(total), [Named(row.source_id, row.reason) for row in rows]
 
 
+def count_failed_observations(connection: Connection, names: Sequence[str], scope: Scope) -> int:
+    """Counts the observations of some sources that stand failed at some days."""
+    return int(
+        connection.execute(
+            text(
+                "SELECT count(*) FROM source_files WHERE state = 'failed' AND source = ANY(:sources) "
+                "AND partition_date BETWEEN :first AND :last"
+            ),
+            {"sources": list(names), **_days(scope)},
+        ).scalar_one()
+    )
+
+
 def waiting_observations(connection: Connection) -> int:
     """Counts the observations that wait to be stored, at any date."""
     return int(connection.execute(text("SELECT count(*) FROM source_files WHERE state = 'pending'")).scalar_one())
@@ -177,3 +190,42 @@ def names_of(connection: Connection, stage: str, ids: Sequence[int]) -> dict[int
     else:
         query = "SELECT id, stored_path AS name FROM media_files WHERE id = ANY(:ids)"
     return {row.id: row.name for row in connection.execute(text(query), {"ids": list(ids)})}
+
+
+def contents_of(connection: Connection, stage: str, ids: Sequence[int]) -> set[int]:
+    """Returns the contents that the rows of a stage stand for; observations that are not stored stand for none."""
+    if stage.endswith("/staged_media") or stage == "sorted_library":
+        query = "SELECT media_file_id FROM bundle_members WHERE id = ANY(:ids)"
+    elif "/" in stage:
+        query = (
+            "SELECT b.media_file_id FROM deliveries d JOIN bundle_members b ON b.id = d.bundle_member_id "
+            "WHERE d.id = ANY(:ids)"
+        )
+    elif stage == "released_media":
+        query = "SELECT media_file_id FROM renditions WHERE id = ANY(:ids)"
+    elif stage == "folder_originals":
+        return set()
+    else:
+        query = "SELECT id FROM media_files WHERE id = ANY(:ids)"
+    return set(connection.execute(text(query), {"ids": list(ids)}).scalars())
+
+
+def how_stored(connection: Connection, run_ids: Sequence[str], contents: Sequence[int]) -> dict[int, str]:
+    """Returns those of some contents that some runs stored, each with `kept` or `damaged`."""
+    rows = connection.execute(
+        text(
+            "SELECT media_file_id, event FROM pipeline_logs WHERE media_file_id = ANY(:contents) "
+            "AND run_id = ANY(:runs) AND stage = 'folder_originals' AND event IN ('kept', 'damaged')"
+        ),
+        {"contents": list(contents), "runs": list(run_ids)},
+    )
+    return {row.media_file_id: row.event for row in rows}
+
+
+def count_damaged(connection: Connection, contents: Sequence[int]) -> int:
+    """Counts the damaged ones among some contents."""
+    return int(
+        connection.execute(
+            text("SELECT count(*) FROM media_files WHERE id = ANY(:ids) AND state = 'damaged'"), {"ids": list(contents)}
+        ).scalar_one()
+    )
