@@ -29,7 +29,7 @@ _COMMANDS = {
     "env": ("services", "Print the environment for a plain `dagster dev`."),
     "status": ("report", "Say what the library holds and how far it is delivered."),
     "history": ("report", "Tell the story of one file."),
-    "acknowledge": ("report", "Say that you have seen that a file is damaged or rejected."),
+    "acknowledge": ("report", "Say that you have seen that a file is damaged, rejected or missing."),
     "undo": ("undo", "Bring a file back from the trash to where it stood."),
     "doctor": ("doctor", "Check the installation and say what to change."),
     "config": ("config", "Show the settings and where each comes from."),

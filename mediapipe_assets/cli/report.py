@@ -410,8 +410,8 @@ def _line(row: Mapping[str, Any]) -> str:
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def acknowledge(file: Path) -> int:
-    """Say that you have seen that FILE is damaged or rejected; its check then no longer warns."""
-    from catalog import findings, media
+    """Say that you have seen that FILE is damaged, rejected or missing; its check then no longer names it."""
+    from catalog import findings, media, unsound
     from mediapipe_assets.platform import open_platform
     from pipeline.lookup import find
 
@@ -420,12 +420,13 @@ def acknowledge(file: Path) -> int:
         if found is None:
             raise click.ClickException(f"{file} is not in the catalog.")
         if found.media_file_id is not None:
-            news = media.acknowledge(connection, found.media_file_id)
+            damaged = media.acknowledge(connection, found.media_file_id)
+            news = unsound.acknowledge(connection, found.media_file_id) or damaged
         else:
             news = found.source_file_id is not None and findings.acknowledge_rejected(connection, found.source_file_id)
     say(
         f"Acknowledged: {file}"
         if news
-        else f"{os.path.basename(file)} is neither damaged nor rejected; nothing to say."
+        else f"{os.path.basename(file)} is neither damaged nor rejected nor missing; nothing to say."
     )
     return OK
