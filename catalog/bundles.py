@@ -163,6 +163,25 @@ def set_library(connection: Connection, member_id: int, path: str, target: str) 
     )
 
 
+def forget_library(connection: Connection, member_ids: Sequence[int]) -> None:
+    """Has members shown again, because their entries are broken."""
+    connection.execute(
+        text("UPDATE bundle_members SET library_path = NULL, library_target = NULL WHERE id = ANY(:ids)"),
+        {"ids": list(member_ids)},
+    )
+
+
+def forget_library_days(connection: Connection, first: date, last: date) -> None:
+    """Has every member of some days shown again; what stands remains until then."""
+    connection.execute(
+        text(
+            "UPDATE bundle_members SET library_path = NULL, library_target = NULL "
+            "WHERE library_path IS NOT NULL AND partition_date BETWEEN :first AND :last"
+        ),
+        {"first": first, "last": last},
+    )
+
+
 def library_path_is_taken(connection: Connection, path: str) -> bool:
     """Returns whether another member stands at a path of the sorted library."""
     return (

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
+from typing import Any
 
 from sqlalchemy import Connection, text
 
@@ -46,6 +48,19 @@ def failed_observations(connection: Connection, limit: int) -> tuple[int, list[N
         {"limit": limit},
     )
     return int(total), [Named(row.source_id, row.reason) for row in rows]
+
+
+def count_failed_observations(connection: Connection, names: Sequence[str], scope: Scope) -> int:
+    """Counts the observations of some sources that stand failed at some days."""
+    return int(
+        connection.execute(
+            text(
+                "SELECT count(*) FROM source_files WHERE state = 'failed' AND source = ANY(:sources) "
+                "AND partition_date BETWEEN :first AND :last"
+            ),
+            {"sources": list(names), **_days(scope)},
+        ).scalar_one()
+    )
 
 
 def waiting_observations(connection: Connection) -> int:
@@ -91,24 +106,25 @@ def acknowledge_rejected(connection: Connection, source_file_id: int) -> bool:
 class StoredOriginal:
     """Where an original should stand, and its size in bytes."""
 
+    media_file_id: int
+    day: date
     root: str
     path: str
     size: int
 
 
-def stored_originals(connection: Connection, scope: Scope) -> list[StoredOriginal]:
-    """Returns the originals of some days."""
-    rows = connection.execute(
-        text("SELECT stored_root, stored_path, size FROM media_files WHERE partition_date BETWEEN :first AND :last"),
-        _days(scope),
-    )
-    return [StoredOriginal(*row) for row in rows]
+def stored_originals(connection: Connection, scope: Scope, besides: Sequence[int] = ()) -> list[StoredOriginal]:
+    """Returns the originals of some days, and those of some contents besides."""
+    query = "SELECT id, partition_date, stored_root, stored_path, size FROM media_files WHERE "
+    return [StoredOriginal(*row) for row in _at_days_or_of(connection, query, "", scope, besides)]
 
 
 @dataclass(frozen=True, slots=True)
 class MadeRendition:
     """A rendition and its original."""
 
+    media_file_id: int
+    day: date
     path: str
     size: int
     format: str
@@ -116,39 +132,61 @@ class MadeRendition:
     original_path: str
 
 
-def renditions_made(connection: Connection, scope: Scope) -> list[MadeRendition]:
-    """Returns the present renditions of some days."""
-    rows = connection.execute(
-        text(
-            "SELECT r.path, r.size, m.format, m.stored_root, m.stored_path FROM media_files m "
-            "JOIN renditions r ON r.id = m.rendition_id WHERE m.partition_date BETWEEN :first AND :last"
-        ),
-        _days(scope),
+def renditions_made(connection: Connection, scope: Scope, besides: Sequence[int] = ()) -> list[MadeRendition]:
+    """Returns the present renditions of some days, and those of some contents besides."""
+    query = (
+        "SELECT m.id, m.partition_date, r.path, r.size, m.format, m.stored_root, m.stored_path FROM media_files m "
+        "JOIN renditions r ON r.id = m.rendition_id WHERE "
     )
-    return [MadeRendition(*row) for row in rows]
+    return [MadeRendition(*row) for row in _at_days_or_of(connection, query, "m.", scope, besides)]
+
+
+def _at_days_or_of(
+    connection: Connection, query: str, prefix: str, scope: Scope, besides: Sequence[int]
+) -> Sequence[Any]:
+    """Returns rows of contents at some days, then those of others; each half is found by its own index."""
+    days = f"{query} {prefix}partition_date BETWEEN :first AND :last"
+    found = list(connection.execute(text(days), _days(scope)))
+    if besides:
+        others = f"{query} {prefix}id = ANY(:ids) AND {prefix}partition_date NOT BETWEEN :first AND :last"
+        found += connection.execute(text(others), {**_days(scope), "ids": list(besides)})
+    return found
+
+
+def count_verified(connection: Connection, destination: str, scope: Scope) -> int:
+    """Counts the verified deliveries of some days."""
+    return int(
+        connection.execute(
+            text(
+                "SELECT count(*) FROM deliveries WHERE destination = :d AND state = 'verified' "
+                "AND partition_date BETWEEN :first AND :last"
+            ),
+            {"d": destination, **_days(scope)},
+        ).scalar_one()
+    )
 
 
 def verified_without_evidence(
-    connection: Connection, destination: str, scope: Scope | None
+    connection: Connection, destination: str, limit: int
 ) -> tuple[int, list[tuple[str, str]]]:
-    """Returns how many deliveries of some days are verified, and those whose evidence is of other bytes."""
-    if scope is None:
-        return 0, []
+    """Returns how many verified deliveries, at any date, have evidence of other bytes, and a few; an index has them."""
+    where = "destination = :d AND state = 'verified' AND (evidence ->> 'sha256') IS DISTINCT FROM sha256"
+    total = connection.execute(text(f"SELECT count(*) FROM deliveries WHERE {where}"), {"d": destination}).scalar_one()
     rows = connection.execute(
         text(
-            "SELECT remote_path, sha256, evidence ->> 'sha256' AS seen FROM deliveries WHERE destination = :d "
-            "AND state = 'verified' AND partition_date BETWEEN :first AND :last"
+            "SELECT remote_path, partition_date, evidence ->> 'sha256' AS seen FROM deliveries "
+            f"WHERE {where} ORDER BY id DESC LIMIT :limit"
         ),
-        {"d": destination, **_days(scope)},
-    ).all()
-    bad = [(row.remote_path, f"evidence of {row.seen}") for row in rows if row.seen != row.sha256]
-    return len(rows), bad
+        {"d": destination, "limit": limit},
+    )
+    return int(total), [(row.remote_path, f"{row.partition_date}: evidence of {row.seen}") for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
 class LibraryEntry:
     """One entry of the sorted library."""
 
+    member_id: int
     path: str
 
 
@@ -156,12 +194,12 @@ def library_entries(connection: Connection, scope: Scope) -> list[LibraryEntry]:
     """Returns the entries of some days."""
     rows = connection.execute(
         text(
-            "SELECT library_path FROM bundle_members WHERE library_path IS NOT NULL "
+            "SELECT id, library_path FROM bundle_members WHERE library_path IS NOT NULL "
             "AND partition_date BETWEEN :first AND :last"
         ),
         _days(scope),
     )
-    return [LibraryEntry(row.library_path) for row in rows]
+    return [LibraryEntry(row.id, row.library_path) for row in rows]
 
 
 def names_of(connection: Connection, stage: str, ids: Sequence[int]) -> dict[int, str]:
@@ -177,3 +215,42 @@ def names_of(connection: Connection, stage: str, ids: Sequence[int]) -> dict[int
     else:
         query = "SELECT id, stored_path AS name FROM media_files WHERE id = ANY(:ids)"
     return {row.id: row.name for row in connection.execute(text(query), {"ids": list(ids)})}
+
+
+def contents_of(connection: Connection, stage: str, ids: Sequence[int]) -> set[int]:
+    """Returns the contents that the rows of a stage stand for; observations that are not stored stand for none."""
+    if stage.endswith("/staged_media") or stage == "sorted_library":
+        query = "SELECT media_file_id FROM bundle_members WHERE id = ANY(:ids)"
+    elif "/" in stage:
+        query = (
+            "SELECT b.media_file_id FROM deliveries d JOIN bundle_members b ON b.id = d.bundle_member_id "
+            "WHERE d.id = ANY(:ids)"
+        )
+    elif stage == "released_media":
+        query = "SELECT media_file_id FROM renditions WHERE id = ANY(:ids)"
+    elif stage == "folder_originals":
+        return set()
+    else:
+        query = "SELECT id FROM media_files WHERE id = ANY(:ids)"
+    return set(connection.execute(text(query), {"ids": list(ids)}).scalars())
+
+
+def how_stored(connection: Connection, run_ids: Sequence[str], contents: Sequence[int]) -> dict[int, str]:
+    """Returns those of some contents that some runs stored, each with `kept` or `damaged`."""
+    rows = connection.execute(
+        text(
+            "SELECT media_file_id, event FROM pipeline_logs WHERE media_file_id = ANY(:contents) "
+            "AND run_id = ANY(:runs) AND stage = 'folder_originals' AND event IN ('kept', 'damaged')"
+        ),
+        {"contents": list(contents), "runs": list(run_ids)},
+    )
+    return {row.media_file_id: row.event for row in rows}
+
+
+def count_damaged(connection: Connection, contents: Sequence[int]) -> int:
+    """Counts the damaged ones among some contents."""
+    return int(
+        connection.execute(
+            text("SELECT count(*) FROM media_files WHERE id = ANY(:ids) AND state = 'damaged'"), {"ids": list(contents)}
+        ).scalar_one()
+    )

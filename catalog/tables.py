@@ -396,6 +396,25 @@ deliveries = Table(
         "id",
         postgresql_where=text("replaces_path IS NOT NULL"),
     ),
+    Index(
+        "ix_deliveries_other_evidence",
+        "destination",
+        postgresql_where=text("state = 'verified' AND (evidence ->> 'sha256') IS DISTINCT FROM sha256"),
+    ),
+)
+
+# What the checks that look at the disks found and no later look has found sound.
+check_findings = Table(
+    "check_findings",
+    metadata,
+    Column("check_name", Text, primary_key=True),
+    Column("media_file_id", BigInteger, ForeignKey(f"{SCHEMA}.media_files.id"), primary_key=True),
+    Column("partition_date", Date, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    _when("looked_at"),
+    _when("acknowledged_at", required=False),
+    Index("ix_check_findings_media_file_id", "media_file_id"),
 )
 
 pipeline_logs = Table(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import Literal
 
 from sqlalchemy import Connection, text
@@ -255,3 +255,52 @@ def failures(connection: Connection, stage: str, limit: int = 20) -> tuple[int, 
         {"stage": stage, "limit": limit},
     )
     return total, [Failure(row.row_id, row.partition_date, row.attempts, row.error) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a stage has yet to do.
+
+    Attributes:
+        stage: Its name.
+        waiting: Rows that were not tried yet, or that a run has in hand.
+        failed: Rows that failed when they were last tried.
+        given_up: Those of them that are not tried again by themselves.
+        next_try: When the first of the others is tried again.
+        first: The first day of those given up.
+        last: The last one.
+    """
+
+    stage: str
+    waiting: int
+    failed: int
+    given_up: int
+    next_try: datetime | None
+    first: date | None
+    last: date | None
+
+
+def left_over(connection: Connection, query: WorkQuery, max_attempts: int) -> Left:
+    """Returns what is left to do at a stage, at any date."""
+    ended = "w.error IS NOT NULL AND w.attempts >= :max_attempts"
+    statement = f"""
+        SELECT count(*) FILTER (WHERE w.error IS NULL) AS waiting, count(w.error) AS failed,
+            count(*) FILTER (WHERE {ended}) AS given_up,
+            min(w.not_before) FILTER (WHERE w.error IS NOT NULL AND w.attempts < :max_attempts) AS next_try,
+            min({query.date}) FILTER (WHERE {ended}) AS first, max({query.date}) FILTER (WHERE {ended}) AS last
+        FROM {query.table} LEFT JOIN work w ON w.stage = :stage AND w.row_id = {query.alias}.id WHERE {query.where}
+    """
+    parameters = {**query.params, "stage": query.stage, "max_attempts": max_attempts}
+    return Left(query.stage, *connection.execute(text(statement), parameters).one())
+
+
+def failed_rows(connection: Connection, query: WorkQuery, scope: Scope | None = None) -> list[int]:
+    """Returns the rows of a stage that failed when they were last tried and are due still, at some dates or at all."""
+    within = f" AND {query.date} BETWEEN :first AND :last" if scope else ""
+    days = {"first": scope.first, "last": scope.last} if scope else {}
+    statement = (
+        f"SELECT {query.alias}.id FROM {query.table} JOIN work w ON w.stage = :stage AND w.row_id = {query.alias}.id "
+        f"AND w.error IS NOT NULL WHERE {query.where}{within}"
+    )
+    parameters = {**query.params, **days, "stage": query.stage}
+    return list(connection.execute(text(statement), parameters).scalars())

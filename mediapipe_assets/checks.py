@@ -9,15 +9,17 @@ run never hides an old failure. Damaged files only warn, until a person acknowle
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import dagster as dg
 from sqlalchemy import Connection
 
-from catalog import findings, work
+from catalog import findings, unsound, work
 from catalog.bundles import LIBRARY
 from catalog.deliveries import open_deliveries, stage_name
+from catalog.findings import MadeRendition, StoredOriginal
 from catalog.media import DEDUPLICATED
+from catalog.paths import to_text
 from catalog.renditions import COMPRESSED
 from catalog.sources import ORIGINALS
 from catalog.work import Scope
@@ -26,6 +28,10 @@ from pipeline import soundness
 from pipeline.assembly import Platform
 
 NAMED_FILES = 20
+LOOKED_AT_AGAIN = 500  # of what is unresolved at other days: a look may take some milliseconds each
+STAND_WHOLE = "originals_stand_whole"
+ARE_SOUND = "renditions_are_sound"
+Looked = TypeVar("Looked", StoredOriginal, MadeRendition)
 Judge = Callable[[Platform, Connection, Scope], dg.AssetCheckResult]
 
 
@@ -125,15 +131,44 @@ def _judge_counts(platform: Platform, connection: Connection, scope: Scope) -> d
     )
 
 
+def _look(
+    connection: Connection,
+    check: str,
+    scope: Scope,
+    load: Callable[[Connection, Scope, Sequence[int]], Sequence[Looked]],
+    judge: Callable[[Sequence[Looked]], Sequence[tuple[Looked, str]]],
+    what_to_do: str,
+) -> dg.AssetCheckResult:
+    """Looks at the run's days and once more at what is unresolved elsewhere, and fails for whatever then is.
+
+    Args:
+        connection: The catalog.
+        check: The check's name.
+        scope: The run's days.
+        load: Reads what the catalog says, at some days and of some contents besides.
+        judge: Looks at the disks; returns what is unsound, with the reason.
+        what_to_do: For the person.
+    """
+    besides = unsound.to_look_at_again(connection, check, scope, LOOKED_AT_AGAIN)
+    stored = load(connection, scope, besides)
+    connection.commit()  # no transaction stays open while the disks are looked at
+    found = [unsound.Found(one.media_file_id, one.day, one.path, to_text(reason)) for one, reason in judge(stored)]
+    unsound.record_look(connection, check, scope, besides, found)
+    connection.commit()
+    total, named = unsound.unresolved(connection, check, NAMED_FILES)
+    rows = [(one.path, one.reason) for one in named]
+    return _result(total, ("file", "reason"), rows, what_to_do, more={"looked_at": len(stored)})
+
+
 def _judge_originals(platform: Platform, connection: Connection, scope: Scope) -> dg.AssetCheckResult:
-    stored = findings.stored_originals(connection, scope)
-    bad = soundness.unsound_originals(stored, platform.originals)
-    return _result(
-        len(bad),
-        ("original", "reason"),
-        bad,
-        "Restore the file from a verified copy: `mediapipe-assets history FILE` names them.",
-        more={"looked_at": len(stored)},
+    return _look(
+        connection,
+        STAND_WHOLE,
+        scope,
+        findings.stored_originals,
+        lambda stored: soundness.unsound_originals(stored, platform.originals),
+        "Restore the file from a verified copy: `mediapipe-assets history FILE` names them; the next run looks again. "
+        "One that you took away yourself: `mediapipe-assets acknowledge FILE`.",
     )
 
 
@@ -177,14 +212,14 @@ def _judge_stage(platform: Platform, connection: Connection, stage: str) -> dg.A
 
 
 def _judge_renditions(platform: Platform, connection: Connection, scope: Scope) -> dg.AssetCheckResult:
-    made = findings.renditions_made(connection, scope)
-    bad = soundness.unsound_renditions(made, platform.originals, platform.roots["renditions"])
-    return _result(
-        len(bad),
-        ("rendition", "reason"),
-        bad,
+    renditions = platform.roots["renditions"]
+    return _look(
+        connection,
+        ARE_SOUND,
+        scope,
+        findings.renditions_made,
+        lambda made: soundness.unsound_renditions(made, platform.originals, renditions),
         "Run the dates again with redo = all: the rendition is made anew from its original.",
-        more={"looked_at": len(made)},
     )
 
 
@@ -205,13 +240,13 @@ def _judge_deliveries(connection: Connection, name: str) -> dg.AssetCheckResult:
 
 
 def _judge_evidence(connection: Connection, name: str, scope: Scope) -> dg.AssetCheckResult:
-    verified, without = findings.verified_without_evidence(connection, name, scope)
+    total, without = findings.verified_without_evidence(connection, name, NAMED_FILES)
     return _result(
-        len(without),
+        total,
         ("file", "reason"),
         without,
         "Run the dates again with redo = all: every delivery is proven anew.",
-        more={"verified": verified},
+        more={"verified": findings.count_verified(connection, name, scope)},
     )
 
 
@@ -231,7 +266,7 @@ def _judge_disk(platform: Platform, name: str) -> dg.AssetCheckResult:
 
 def _judge_library(platform: Platform, connection: Connection, scope: Scope) -> dg.AssetCheckResult:
     shown = findings.library_entries(connection, scope)
-    bad = soundness.broken_entries(shown, platform.roots["library"])
+    bad = [(one.path, reason) for one, reason in soundness.broken_entries(shown, platform.roots["library"])]
     stage = _judge_stage(platform, connection, LIBRARY)
     if not stage.passed:
         return stage
@@ -239,7 +274,7 @@ def _judge_library(platform: Platform, connection: Connection, scope: Scope) -> 
         len(bad),
         ("entry", "reason"),
         bad,
-        "Delete the entry and run its day with redo = all.",
+        "The next run over its day repairs it.",
         more={"looked_at": len(shown)},
     )
 
@@ -262,8 +297,9 @@ _CHECKS = {
             _judge_counts,
         ),
         Check(
-            "originals_stand_whole",
-            "Every original of the run's days stands where the catalog says, with its size, read-only.",
+            STAND_WHOLE,
+            "Every original stands where the catalog says, with its size, read-only. Looks at the run's days, and "
+            "again at what was found at any other.",
             _judge_originals,
         ),
         Check(
@@ -291,8 +327,9 @@ _CHECKS = {
             COMPRESSED,
         ),
         Check(
-            "renditions_are_sound",
-            "Every rendition of the run's days opens, is turned as its original is, and has its metadata.",
+            ARE_SOUND,
+            "Every rendition opens, is turned as its original is, and has its metadata. Looks at the run's days, and "
+            "again at what was found at any other.",
             _judge_renditions,
         ),
     ],

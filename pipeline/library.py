@@ -13,14 +13,14 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from catalog import bundles
+from catalog import bundles, findings
 from catalog.bundles import LibraryItem
 from catalog.logs import log_event
 from catalog.paths import from_text, to_text
 from catalog.work import WorkQuery
-from media.files import make_folder_below, part_path
+from media.files import make_folder_below, part_path, refuse_missing_root
 from media.links import link_or_clone
-from pipeline import layout
+from pipeline import layout, soundness
 from pipeline.run import Run
 from pipeline.stage import Outcome, Stage
 
@@ -44,6 +44,17 @@ class LibraryStage(Stage[LibraryItem]):
         self._template = template
         self._link = link
 
+    def begin(self, run: Run) -> None:
+        """Has the broken entries of the run's days shown again: an original may have moved, or an entry gone."""
+        with run.engine.connect() as connection:
+            entries = findings.library_entries(connection, run.scope)
+        if not entries:
+            return
+        refuse_missing_root(self._root)  # on a disk that is away every entry would look broken
+        if broken := soundness.broken_entries(entries, self._root):
+            with run.engine.begin() as connection:
+                bundles.forget_library(connection, [one.member_id for one, _ in broken])
+
     def query(self, run: Run) -> WorkQuery:
         """Returns the members that are verified somewhere and not shown yet."""
         return bundles.to_sort
@@ -64,6 +75,8 @@ class LibraryStage(Stage[LibraryItem]):
         """Links the original into the tree."""
         path = self._path(item, from_text(item.file_name))
         target = self._originals[item.stored_root] / from_text(item.stored_path)
+        if not target.exists():
+            raise FileNotFoundError(errno.ENOENT, "the original is gone", str(target))  # a link would lead nowhere
         if bundles.library_path_is_taken(connection, to_text(path)) or _is_foreign(self._root / path, target):
             path = self._path(
                 item, layout.named_with(from_text(item.file_name), f"-{item.sha256[: layout.HASH_CHARS]}")

@@ -58,6 +58,9 @@ class Stage(ABC, Generic[Item]):
 
     name: str
 
+    def begin(self, run: Run) -> None:
+        """Gets ready for a run, before anything is claimed; here there is nothing to do."""
+
     @abstractmethod
     def query(self, run: Run) -> WorkQuery:
         """Returns what is due for this stage."""
@@ -170,6 +173,8 @@ def work_off(stage: Stage[Item], run: Run) -> StageReport:
     if run.redo == "all":
         with run.engine.begin() as connection:
             work.forget_failures(connection, stage.name, run.scope)
+    with _stopped_in_words():
+        stage.begin(run)
     with run.engine.connect() as connection:
         total = work.count_due(connection, query, run.scope)
     if total:

@@ -132,6 +132,8 @@ def translated(error: BaseException, status: int | None = None, retry_after: flo
 
     if isinstance(error, ICloudError):
         return error
+    if isinstance(error, theirs.PyiCloudServiceUnavailable) and error.__cause__ is not None:
+        return translated(error.__cause__, status, retry_after)  # the first use of Photos wraps whatever went wrong
     if isinstance(error, theirs.PyiCloudAccountLockedException):
         return NeedsPerson("unlock")
     if isinstance(error, theirs.PyiCloudAcceptTermsException):

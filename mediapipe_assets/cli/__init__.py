@@ -30,7 +30,7 @@ _COMMANDS = {
     "status": ("report", "Say what the library holds and how far it is delivered."),
     "icloud": ("icloud", "Sign in to iCloud, look at the library, and say how it stands."),
     "history": ("report", "Tell the story of one file."),
-    "acknowledge": ("report", "Say that you have seen that a file is damaged or rejected."),
+    "acknowledge": ("report", "Say that you have seen that a file is damaged, rejected or missing."),
     "undo": ("undo", "Bring a file back from the trash to where it stood."),
     "doctor": ("doctor", "Check the installation and say what to change."),
     "config": ("config", "Show the settings and where each comes from."),

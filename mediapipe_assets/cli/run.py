@@ -10,16 +10,20 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mediapipe_assets.cli import FAILED_FILES, OK, say
+from mediapipe_assets.cli.report import Done, print_run_report, run_report
 from mediapipe_assets.cli.sample import prepare_sample
+
+if TYPE_CHECKING:
+    from catalog.work import Scope
 
 PASSES = 4  # a late half may make another day due; more than a few rounds would be a loop
 
@@ -37,15 +41,12 @@ class Wishes:
     limit: int
     as_json: bool
 
+    @property
+    def scope(self) -> Scope:
+        """The days, both ends included."""
+        from catalog.work import Scope
 
-@dataclass(slots=True)
-class Done:
-    """What came of it."""
-
-    run_ids: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-    still_written: int = 0
-    notes: list[str] = field(default_factory=list)
+        return Scope(self.first or date.min, self.last or date.max)
 
 
 @click.command()
@@ -113,7 +114,6 @@ def run(
 
 
 def _run(home: Path, wishes: Wishes) -> int:
-    from mediapipe_assets.cli.report import print_run_report, run_report
     from mediapipe_assets.platform import open_platform
     from resources.settings import load_settings
     from resources.settings_file import record_first_start
@@ -132,21 +132,16 @@ def _run(home: Path, wishes: Wishes) -> int:
             return _dry_run(platform, wishes)
         done = _work(platform, wishes)
         done.seconds = time.monotonic() - start
-        report = run_report(platform, done.run_ids, done.seconds)
+        report = run_report(platform, done)
         if wishes.as_json:
             click.echo(json.dumps(report, default=str))
         else:
             print_run_report(platform, report, done)
-    return FAILED_FILES if _failed(report) else OK
+    return FAILED_FILES if report["failed"] else OK
 
 
 def _is_started(home: Path) -> bool:
     return (home / "database").exists()
-
-
-def _failed(report: Mapping[str, Any]) -> bool:
-    delivered = report["destinations"].values()
-    return bool(report["failed"] or report["failed_later"] or any(one["failed"] for one in delivered))
 
 
 def _check_destinations(platform: Any, wishes: Wishes) -> None:
@@ -184,8 +179,7 @@ def _due(platform: Any, wishes: Wishes) -> list[date]:
     days = platform.due_dates(aged=True, redo=wishes.redo)
     if wishes.redo == "all" and wishes.first and wishes.last:
         days = sorted({*days, wishes.first, wishes.last})
-    first, last = wishes.first or date.min, wishes.last or date.max
-    return [day for day in days if first <= day <= last]
+    return [day for day in days if wishes.scope.first <= day <= wishes.scope.last]
 
 
 def _dry_run(platform: Any, wishes: Wishes) -> int:
@@ -222,7 +216,7 @@ def _work(platform: Any, wishes: Wishes) -> Done:
     from pipeline.failures import RefusedForSafety
     from pipeline.planning import merge_dates
 
-    done = Done()
+    done = Done(wishes.scope, wishes.destination)
     looks = _look(platform, wishes, record=True)
     done.still_written = sum(one.unsettled for one in looks)
     for one in looks:

@@ -149,17 +149,18 @@ def test_originals_that_are_gone_short_writable_or_shared_are_named(tmp_path: Pa
         (tmp_path / name).chmod(mode)
     (tmp_path / "other").hardlink_to(tmp_path / "shared")
     stored = [
-        StoredOriginal("originals", name, 5 if name == "short" else 4)
+        StoredOriginal(1, DAY, "originals", name, 5 if name == "short" else 4)
         for name in ("sound", "writable", "short", "shared", "missing")
     ]
-    found = dict(unsound_originals(stored, {"originals": tmp_path}))
-    assert set(found) == {"writable", "short", "shared", "missing"}
+    found = unsound_originals(stored, {"originals": tmp_path})
+    assert {one.path for one, _ in found} == {"writable", "short", "shared", "missing"}
 
 
 def test_an_original_whose_source_left_the_settings_is_named_and_breaks_no_check(tmp_path: Path) -> None:
-    ((path, reason),) = unsound_originals([StoredOriginal("source:old", "a.jpg", 1)], {"originals": tmp_path})
-    assert (path, reason) == ("a.jpg", "its source old is no longer in the settings")
+    gone = StoredOriginal(1, DAY, "source:old", "a.jpg", 1)
+    ((one, reason),) = unsound_originals([gone], {"originals": tmp_path})
+    assert (one.path, reason) == ("a.jpg", "its source old is no longer in the settings")
     (tmp_path / "r.jpg").write_bytes(b"1")
     (tmp_path / "r.jpg").chmod(0o444)
-    made = MadeRendition("r.jpg", 1, "jpeg", "source:old", "a.jpg")
+    made = MadeRendition(1, DAY, "r.jpg", 1, "jpeg", "source:old", "a.jpg")
     assert unsound_renditions([made], {"originals": tmp_path}, tmp_path) == []

@@ -28,6 +28,9 @@ class Looking(Stage[int]):
     def __init__(self, do: Callable[[int], Any] = lambda row: row, prepare: Callable[[int], None] = lambda row: None):
         self.do, self.prepare, self.tries = do, prepare, 1
 
+    def begin(self, run: Run) -> None:
+        pass
+
     def query(self, run: Run) -> WorkQuery:
         return sources.to_store
 
