@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from catalog.sources import STORING
 from catalog.work import Scope
 
 
@@ -210,7 +211,7 @@ def names_of(connection: Connection, stage: str, ids: Sequence[int]) -> dict[int
         query = "SELECT id, remote_path AS name FROM deliveries WHERE id = ANY(:ids)"
     elif stage == "released_media":
         query = "SELECT id, path AS name FROM renditions WHERE id = ANY(:ids)"
-    elif stage == "folder_originals":
+    elif stage in STORING:
         query = "SELECT id, source_id AS name FROM source_files WHERE id = ANY(:ids)"
     else:
         query = "SELECT id, stored_path AS name FROM media_files WHERE id = ANY(:ids)"
@@ -228,7 +229,7 @@ def contents_of(connection: Connection, stage: str, ids: Sequence[int]) -> set[i
         )
     elif stage == "released_media":
         query = "SELECT media_file_id FROM renditions WHERE id = ANY(:ids)"
-    elif stage == "folder_originals":
+    elif stage in STORING:
         return set()
     else:
         query = "SELECT id FROM media_files WHERE id = ANY(:ids)"
@@ -240,9 +241,9 @@ def how_stored(connection: Connection, run_ids: Sequence[str], contents: Sequenc
     rows = connection.execute(
         text(
             "SELECT media_file_id, event FROM pipeline_logs WHERE media_file_id = ANY(:contents) "
-            "AND run_id = ANY(:runs) AND stage = 'folder_originals' AND event IN ('kept', 'damaged')"
+            "AND run_id = ANY(:runs) AND stage = ANY(:stages) AND event IN ('kept', 'damaged')"
         ),
-        {"contents": list(contents), "runs": list(run_ids)},
+        {"contents": list(contents), "runs": list(run_ids), "stages": list(STORING)},
     )
     return {row.media_file_id: row.event for row in rows}
 

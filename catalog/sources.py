@@ -45,6 +45,7 @@ class SourceFile:
 
 ORIGINALS = "folder_originals"
 ICLOUD_ORIGINALS = "icloud_originals"
+STORING = (ORIGINALS, ICLOUD_ORIGINALS)  # the stages that work on observations
 to_store = WorkQuery(
     stage=ORIGINALS,
     table="source_files s",
@@ -132,7 +133,7 @@ def mark_gone(connection: Connection, ids: Iterable[int]) -> int:
     )
     connection.execute(
         text("DELETE FROM work WHERE stage = ANY(:stages) AND row_id = ANY(:ids) AND error IS NOT NULL"),
-        {"stages": [ORIGINALS, ICLOUD_ORIGINALS], "ids": wanted},
+        {"stages": list(STORING), "ids": wanted},
     )
     result = connection.execute(
         text(

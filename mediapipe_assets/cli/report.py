@@ -57,7 +57,7 @@ def run_report(platform: Platform, done: Done) -> dict[str, Any]:
     from catalog.deliveries import stage_name
     from catalog.media import DEDUPLICATED
     from catalog.renditions import COMPRESSED
-    from catalog.sources import ORIGINALS
+    from catalog.sources import STORING
     from pipeline.left import failed_files, left_over
 
     with platform.engine.connect() as connection:
@@ -69,17 +69,20 @@ def run_report(platform: Platform, done: Done) -> dict[str, Any]:
     def figure(stage: str, name: str) -> int:
         return int(stages.get(stage, {}).get(name, 0))
 
-    kept = figure(ORIGINALS, "kept") - len(spoilt)
-    duplicates, rejected = figure(ORIGINALS, "duplicates"), figure(ORIGINALS, "rejected")
-    worked_on = sum(figure(ORIGINALS, name) for name in ("kept", "duplicates", "rejected", "failed"))
+    def stored(name: str) -> int:
+        return sum(figure(stage, name) for stage in STORING)
+
+    kept = stored("kept") - len(spoilt)
+    duplicates, rejected = stored("duplicates"), stored("rejected")
+    worked_on = sum(stored(name) for name in ("kept", "duplicates", "rejected", "failed"))
     retries = [one.next_try for one in left if one.next_try is not None]
     return {
         "found": kept + duplicates + rejected + failed.count,
         "kept": kept,
         "duplicates": duplicates,
-        "renamed": figure(ORIGINALS, "renamed"),
+        "renamed": stored("renamed"),
         "rejected": rejected,
-        "damaged": figure(ORIGINALS, "damaged") - sum(event == "damaged" for event in spoilt.values()),
+        "damaged": stored("damaged") - sum(event == "damaged" for event in spoilt.values()),
         "failed": failed.count,
         "failed_later": len(failed.contents),
         "near_duplicates": figure(DEDUPLICATED, "near_duplicates"),
@@ -93,12 +96,8 @@ def run_report(platform: Platform, done: Done) -> dict[str, Any]:
                 "staged": figure(stage_name(name, "staged"), "staged"),
                 "uploaded": figure(stage_name(name, "uploaded"), "uploaded"),
                 "verified": figure(stage_name(name, "verified"), "verified"),
-<<<<<<< HEAD
                 "pending": sum(figure(stage_name(name, step), "pending") for step in ("uploaded", "verified")),
-                "failed": sum(figure(stage_name(name, step), "failed") for step in ("staged", "uploaded", "verified")),
-=======
                 "failed": failed.at_destination(name),
->>>>>>> fixc
                 "bytes": figure(stage_name(name, "verified"), "bytes"),
             }
             for name in platform.destinations
