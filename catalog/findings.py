@@ -29,26 +29,36 @@ def _days(scope: Scope) -> dict[str, object]:
     return {"first": scope.first, "last": scope.last}
 
 
-def observation_counts(connection: Connection, scope: Scope) -> dict[str, int]:
-    """Counts the observations of some days by their state."""
+_OF_SOURCES = "(CAST(:sources AS text[]) IS NULL OR source = ANY(CAST(:sources AS text[])))"
+
+
+def observation_counts(connection: Connection, scope: Scope, names: Sequence[str] | None = None) -> dict[str, int]:
+    """Counts the observations of some days by their state, of some sources or of all."""
     rows = connection.execute(
         text(
             "SELECT state, count(*) AS n FROM source_files WHERE partition_date BETWEEN :first AND :last "
-            "AND state NOT IN ('superseded', 'renamed') GROUP BY state"
+            f"AND state NOT IN ('superseded', 'renamed') AND {_OF_SOURCES} GROUP BY state"
         ),
-        _days(scope),
+        {**_days(scope), "sources": _names(names)},
     )
     return {row.state: row.n for row in rows}
 
 
-def failed_observations(connection: Connection, limit: int) -> tuple[int, list[Named]]:
-    """Returns how many observations stand failed at any date, and a few of them."""
-    total = connection.execute(text("SELECT count(*) FROM source_files WHERE state = 'failed'")).scalar_one()
+def failed_observations(
+    connection: Connection, limit: int, names: Sequence[str] | None = None
+) -> tuple[int, list[Named]]:
+    """Returns how many observations stand failed at any date, and a few of them; of some sources or of all."""
+    where = f"state = 'failed' AND {_OF_SOURCES}"
+    given = {"limit": limit, "sources": _names(names)}
+    total = connection.execute(text(f"SELECT count(*) FROM source_files WHERE {where}"), given).scalar_one()
     rows = connection.execute(
-        text("SELECT source_id, reason FROM source_files WHERE state = 'failed' ORDER BY id DESC LIMIT :limit"),
-        {"limit": limit},
+        text(f"SELECT source_id, reason FROM source_files WHERE {where} ORDER BY id DESC LIMIT :limit"), given
     )
     return int(total), [Named(row.source_id, row.reason) for row in rows]
+
+
+def _names(names: Sequence[str] | None) -> list[str] | None:
+    return None if names is None else list(names)
 
 
 def count_failed_observations(connection: Connection, names: Sequence[str], scope: Scope) -> int:
@@ -64,9 +74,10 @@ def count_failed_observations(connection: Connection, names: Sequence[str], scop
     )
 
 
-def waiting_observations(connection: Connection) -> int:
-    """Counts the observations that wait to be stored, at any date."""
-    return int(connection.execute(text("SELECT count(*) FROM source_files WHERE state = 'pending'")).scalar_one())
+def waiting_observations(connection: Connection, names: Sequence[str]) -> int:
+    """Counts the observations of some sources that wait to be stored, at any date."""
+    statement = "SELECT count(*) FROM source_files WHERE state = 'pending' AND source = ANY(:sources)"
+    return int(connection.execute(text(statement), {"sources": list(names)}).scalar_one())
 
 
 def damaged(connection: Connection, limit: int) -> tuple[int, list[Named]]:

@@ -289,6 +289,19 @@ def count_assets(connection: Connection, source: str) -> int:
     return int(connection.execute(text(statement), {"source": source}).scalar_one())
 
 
+def other_checksums(connection: Connection, sources: Sequence[str], limit: int) -> tuple[int, list[tuple[str, str]]]:
+    """Returns how many stored files have another checksum than Apple gave, where ours can be compared, and a few."""
+    query = (
+        "FROM source_files s JOIN media_files m ON m.id = s.media_file_id WHERE s.source = ANY(:sources) "
+        "AND s.state IN ('kept', 'duplicate', 'renamed') AND m.apple_checksum IS NOT NULL "
+        "AND substr(s.version, 1, 1) = 'A' AND length(s.version) = 28 AND s.version <> m.apple_checksum"
+    )
+    given = {"sources": list(sources), "limit": limit}
+    total = connection.execute(text(f"SELECT count(*) {query}"), given).scalar_one()
+    rows = connection.execute(text(f"SELECT s.source_id, m.stored_path {query} ORDER BY s.id DESC LIMIT :limit"), given)
+    return int(total), [(row.source_id, row.stored_path) for row in rows]
+
+
 def count_waiting(connection: Connection, source: str) -> int:
     """Counts the files of a library whose bytes are still to come."""
     statement = "SELECT count(*) FROM source_files WHERE source = :source AND state IN ('pending', 'failed')"

@@ -87,11 +87,13 @@ def checks_of(stage: str, platform: Platform, scope: Scope) -> list[dg.AssetChec
 
 
 def _checks(stage: str) -> list[Check]:
+    from mediapipe_assets.icloud_checks import ICLOUD_CHECKS  # which are made of what stands here
+
     destination, _, step = stage.partition("/")
-    return _destination_checks(destination).get(step, []) if step else _CHECKS.get(stage, [])
+    return _destination_checks(destination).get(step, []) if step else {**_CHECKS, **ICLOUD_CHECKS}.get(stage, [])
 
 
-def _result(
+def result_of(
     bad: int,
     columns: tuple[str, ...],
     rows: Sequence[Sequence[object]],
@@ -100,6 +102,7 @@ def _result(
     warn: bool = False,
     more: dict[str, Any] | None = None,
 ) -> dg.AssetCheckResult:
+    """Returns a check that fails while anything is unresolved, and names up to 20 files with what to do."""
     metadata: dict[str, Any] = {"unresolved": bad, **(more or {})}
     if bad:
         metadata["what_to_do"] = what_to_do
@@ -111,24 +114,29 @@ def _result(
 
 def _judge_roots(platform: Platform, connection: Connection, scope: Scope) -> dg.AssetCheckResult:
     problems = platform.problems()
-    return _result(len(problems), ("problem",), [(one,) for one in problems], "Mount the disk, then run again.")
+    return result_of(len(problems), ("problem",), [(one,) for one in problems], "Mount the disk, then run again.")
 
 
-def _judge_counts(platform: Platform, connection: Connection, scope: Scope) -> dg.AssetCheckResult:
-    counts = findings.observation_counts(connection, scope)
-    total, failed = findings.failed_observations(connection, NAMED_FILES)
-    waiting = findings.waiting_observations(connection)
+def judge_counts(connection: Connection, scope: Scope, names: Sequence[str]) -> dg.AssetCheckResult:
+    """Judges whether every file of some sources is accounted for."""
+    counts = findings.observation_counts(connection, scope, names)
+    total, failed = findings.failed_observations(connection, NAMED_FILES, names)
+    waiting = findings.waiting_observations(connection, names)
     parts = sum(counts.get(name, 0) for name in ("kept", "duplicate", "rejected", "failed"))
     found = sum(counts.get(name, 0) for name in ("kept", "duplicate", "rejected", "failed", "pending"))
     more = {"found": found, "accounted_for": parts, "waiting": waiting, **counts}
     rows = [(one.path, one.reason) for one in failed] + ([("…", f"{waiting} files wait")] if waiting else [])
-    return _result(
+    return result_of(
         total + waiting,
         ("file", "reason"),
         rows,
         "Failed files are tried again by themselves; see the reasons. Waiting ones are taken by the next run.",
         more=more,
     )
+
+
+def _judge_counts(platform: Platform, connection: Connection, scope: Scope) -> dg.AssetCheckResult:
+    return judge_counts(connection, scope, list(platform.settings.folder_sources))
 
 
 def _look(
@@ -157,7 +165,7 @@ def _look(
     connection.commit()
     total, named = unsound.unresolved(connection, check, NAMED_FILES)
     rows = [(one.path, one.reason) for one in named]
-    return _result(total, ("file", "reason"), rows, what_to_do, more={"looked_at": len(stored)})
+    return result_of(total, ("file", "reason"), rows, what_to_do, more={"looked_at": len(stored)})
 
 
 def _judge_originals(platform: Platform, connection: Connection, scope: Scope) -> dg.AssetCheckResult:
@@ -174,7 +182,7 @@ def _judge_originals(platform: Platform, connection: Connection, scope: Scope) -
 
 def _judge_damaged(platform: Platform, connection: Connection, scope: Scope) -> dg.AssetCheckResult:
     total, files = findings.damaged(connection, NAMED_FILES)
-    return _result(
+    return result_of(
         total,
         ("file", "reason"),
         [(one.path, one.reason) for one in files],
@@ -185,7 +193,7 @@ def _judge_damaged(platform: Platform, connection: Connection, scope: Scope) -> 
 
 def _judge_rejected(platform: Platform, connection: Connection, scope: Scope) -> dg.AssetCheckResult:
     total, files = findings.rejected(connection, NAMED_FILES)
-    return _result(
+    return result_of(
         total,
         ("file", "reason"),
         [(one.path, one.reason) for one in files],
@@ -202,7 +210,7 @@ def _judge_stage(platform: Platform, connection: Connection, stage: str) -> dg.A
     listed = [(names.get(row.row_id, str(row.row_id)), row.error) for row in rows]
     if due > failed:
         listed.append(("…", f"{due - failed} files wait for the next run"))
-    return _result(
+    return result_of(
         max(due, failed),
         ("file", "reason"),
         listed,
@@ -229,7 +237,7 @@ def _judge_deliveries(connection: Connection, name: str) -> dg.AssetCheckResult:
         (one.remote_path, one.reason or f"it is {one.state}", "failed" if one.failed else "pending")
         for one in waiting.listed
     ]
-    return _result(
+    return result_of(
         waiting.failed + waiting.pending,
         ("file", "reason", "state"),
         rows,
@@ -241,7 +249,7 @@ def _judge_deliveries(connection: Connection, name: str) -> dg.AssetCheckResult:
 
 def _judge_evidence(connection: Connection, name: str, scope: Scope) -> dg.AssetCheckResult:
     total, without = findings.verified_without_evidence(connection, name, NAMED_FILES)
-    return _result(
+    return result_of(
         total,
         ("file", "reason"),
         without,
@@ -254,7 +262,7 @@ def _judge_disk(platform: Platform, name: str) -> dg.AssetCheckResult:
     destination = platform.destinations.get(name)
     originals = platform.roots["originals"]
     same = destination is not None and destination.shares_disk_with(originals)
-    return _result(
+    return result_of(
         int(same),
         ("folder", "reason"),
         [(str(platform.roots.get(f"destination:{name}")), "same disk as the originals: not a second copy")],
@@ -270,7 +278,7 @@ def _judge_library(platform: Platform, connection: Connection, scope: Scope) -> 
     stage = _judge_stage(platform, connection, LIBRARY)
     if not stage.passed:
         return stage
-    return _result(
+    return result_of(
         len(bad),
         ("entry", "reason"),
         bad,

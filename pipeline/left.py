@@ -63,17 +63,20 @@ def failed_files(
         rows = work.failed_rows(connection, query, scope)
         at[query.stage] = len(rows)
         contents |= findings.contents_of(connection, query.stage, rows) if rows else set()
-    not_stored = findings.count_failed_observations(connection, list(platform.sources), scope)
+    not_stored = findings.count_failed_observations(connection, [*platform.sources, *platform.icloud.sources], scope)
     return FailedFiles(not_stored, frozenset(contents), at)
 
 
 def left_over(platform: Platform, connection: Connection) -> list[Left]:
     """Returns every stage at which something is left, at any date, in the order of the chain."""
     attempts = platform.settings.runs.max_attempts
-    found = [work.left_over(connection, _of_all_sources(query), attempts) for query in platform.queries(aged=True)]
+    queries = [_of_all_sources(platform, query) for query in platform.queries(aged=True)]
+    found = [work.left_over(connection, query, attempts) for query in queries]
     return [one for one in found if one.waiting or one.failed]
 
 
-def _of_all_sources(query: WorkQuery) -> WorkQuery:
-    """Returns the query with the files of sources that are away: they wait, although no run can take them now."""
-    return sources.to_store if query.stage == sources.ORIGINALS else query
+def _of_all_sources(platform: Platform, query: WorkQuery) -> WorkQuery:
+    """Returns the query with the files of folders that are away: they wait, although no run can take them now."""
+    if query.stage != sources.ORIGINALS:
+        return query
+    return sources.to_store_from(list(platform.settings.folder_sources))

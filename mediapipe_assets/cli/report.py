@@ -36,6 +36,7 @@ class Done:
         notes: What else the person should know.
         scope: The days that were asked for.
         destination: The destination that was asked for, None for all.
+        sign_in: Whether a person has to sign in to iCloud before that goes on.
     """
 
     scope: Scope
@@ -44,6 +45,7 @@ class Done:
     seconds: float = 0.0
     still_written: int = 0
     notes: list[str] = field(default_factory=list)
+    sign_in: bool = False
 
 
 def run_report(platform: Platform, done: Done) -> dict[str, Any]:
@@ -269,16 +271,12 @@ def status(as_json: bool) -> int:
         with platform.engine.connect() as connection:
             library = asdict(library_counts(connection))
             delivered = {name: asdict(one) for name, one in destination_counts(connection).items()}
-<<<<<<< HEAD
-        nothing = {"staged": 0, "uploaded": 0, "verified": 0, "pending": 0, "failed": 0, "bytes": 0}
-=======
             # As in the report of a run: what stands failed at a later stage counts as failed, not as kept.
             failed = failed_files(platform, connection).contents
             library["kept"] -= len(failed)
             library["failed"] += len(failed)
             library["damaged"] -= findings.count_damaged(connection, sorted(failed))
-        nothing = {"staged": 0, "uploaded": 0, "verified": 0, "failed": 0, "bytes": 0}
->>>>>>> fixc
+        nothing = {"staged": 0, "uploaded": 0, "verified": 0, "pending": 0, "failed": 0, "bytes": 0}
         seconds = round(time.monotonic() - start, 2)
         report = {
             **library,

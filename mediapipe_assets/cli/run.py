@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mediapipe_assets.cli import FAILED_FILES, OK, say
+from mediapipe_assets.cli import FAILED_FILES, OK, SIGN_IN, say
 from mediapipe_assets.cli.report import Done, print_run_report, run_report
 from mediapipe_assets.cli.sample import prepare_sample
 
@@ -120,7 +120,10 @@ def _run(home: Path, wishes: Wishes) -> int:
 
     settings = load_settings(home)
     if not any(source.enabled for source in settings.sources.values()):
-        raise click.UsageError("no folder is watched yet. Say which: mediapipe-assets run --source DIR")
+        raise click.UsageError(
+            "no folder is watched yet. Say which: mediapipe-assets run --source DIR; or set an Apple ID: "
+            "MEDIAPIPE_ICLOUD__APPLE_ID"
+        )
     if wishes.destination and wishes.destination not in settings.destinations:
         known = ", ".join(settings.destinations) or "none"
         raise click.UsageError(f"there is no destination called {wishes.destination}; there is: {known}")
@@ -137,6 +140,8 @@ def _run(home: Path, wishes: Wishes) -> int:
             click.echo(json.dumps(report, default=str))
         else:
             print_run_report(platform, report, done)
+    if done.sign_in:
+        return SIGN_IN
     return FAILED_FILES if report["failed"] else OK
 
 
@@ -222,19 +227,32 @@ def _work(platform: Any, wishes: Wishes) -> Done:
     for one in looks:
         for folder, reason in one.unreadable:
             done.notes.append(f"The folder {folder} in “{one.source}” could not be read: {reason}.")
+    libraries = _read_icloud(platform, wishes, done)
     if missing := _shortages(platform):
         raise RefusedForSafety("Not enough room, so nothing was written. " + " ".join(map(str, missing)))
     days = _due(platform, wishes)
     if not days:
         return done
     with _session(platform, wishes) as session:
-        session.observe(looks)
+        session.observe(looks, libraries)
         for _ in range(PASSES):
             done.run_ids += session.run_all(merge_dates(days, platform.settings.runs.merge_gap_days))
             before, days = days, _due(platform, wishes)
             if not days or days == before or wishes.limit or wishes.redo == "all":
                 break
     return done
+
+
+def _read_icloud(platform: Any, wishes: Wishes, done: Done) -> list[Any]:
+    """Reads what changed in iCloud, unless only some folders were asked for; what goes wrong there stops no folder."""
+    if wishes.sources or not platform.icloud.sources:
+        return []
+    from mediapipe_assets.cli.icloud import sync_all
+
+    looks = sync_all(platform)
+    done.notes += looks.notes
+    done.sign_in = looks.exit_code() == SIGN_IN
+    return [one.found for one in looks.done]
 
 
 @contextlib.contextmanager
@@ -297,13 +315,16 @@ class _Session:
             selection=self._selection(),
         )
 
-    def observe(self, looks: Sequence[Any]) -> None:
-        """Shows in the UI what the folders held, as the sensor does."""
-        from sensors.folder import observation
+    def observe(self, looks: Sequence[Any], libraries: Sequence[Any]) -> None:
+        """Shows in the UI what the folders and iCloud held, as the sensors do."""
+        from sensors import folder, icloud
 
         for one in looks:
             if one.new or one.gone:
-                self._instance.report_runless_asset_event(observation(one))
+                self._instance.report_runless_asset_event(folder.observation(one))
+        for library in libraries:
+            if library.new or library.changed or library.deleted:
+                self._instance.report_runless_asset_event(icloud.observation(library))
 
     def _selection(self) -> list[Any]:
         graph = self._definitions.resolve_asset_graph()

@@ -1,0 +1,89 @@
+"""Asset checks of iCloud: is every photo here, is every byte Apple's, and does the sign-in last.
+
+Belongs here: turning what the catalog knows of iCloud into checks that say what to do. Does not belong here: asking
+Apple (`icloud_sensor`), or the checks of the other stages (`mediapipe_assets.checks`).
+"""
+
+import dagster as dg
+from sqlalchemy import Connection
+
+from catalog import icloud
+from catalog.sources import ICLOUD_ORIGINALS
+from catalog.work import Scope
+from mediapipe_assets.checks import NAMED_FILES, Check, judge_counts, result_of
+from pipeline.assembly import Platform
+from pipeline.icloud_account import trust_warning
+
+
+def _judge_files(platform: Platform, connection: Connection, scope: Scope) -> dg.AssetCheckResult:
+    return judge_counts(connection, scope, list(platform.icloud.sources))
+
+
+def _judge_count(platform: Platform, connection: Connection, _: Scope) -> dg.AssetCheckResult:
+    """Compares what Apple counts with what its feed listed, and names photos that bring no file."""
+    rows: list[tuple[str, str]] = []
+    bad = 0
+    for name in platform.icloud.sources:
+        state = icloud.library_state(connection, name)
+        if state is None or state.complete_at is None:
+            rows.append((name, "it was not read to its end yet"))
+            bad += 1
+            continue
+        counted = icloud.count_live(connection, name)
+        if state.apple_count is not None and state.apple_count != counted:
+            rows.append((name, f"Apple counts {state.apple_count} photos and lists {counted}"))
+            bad += abs(state.apple_count - counted)
+        total, named = icloud.without_file(connection, name, NAMED_FILES)
+        rows += named
+        bad += total
+    words = "Apple may still be counting. If it stays so for days, look at the library on icloud.com."
+    return result_of(bad, ("library or photo", "reason"), rows, words, warn=True)
+
+
+def _judge_checksums(platform: Platform, connection: Connection, _: Scope) -> dg.AssetCheckResult:
+    total, rows = icloud.other_checksums(connection, list(platform.icloud.sources), NAMED_FILES)
+    words = "Keep the file in iCloud, and report this: a stored file does not have Apple's checksum."
+    return result_of(total, ("file", "what was stored"), rows, words)
+
+
+def _judge_sign_in(platform: Platform, connection: Connection, _: Scope) -> dg.AssetCheckResult:
+    rows, lost = [], 0
+    for account in platform.icloud.accounts.values():
+        state = icloud.account_state(connection, account.name)
+        if state.needs is not None:
+            rows.append((account.name, state.needs_detail or state.needs))
+            lost += 1
+        elif warning := trust_warning(state, account.trust_days, platform.now()):
+            rows.append((account.name, warning))
+        elif state.throttled_until is not None and state.throttled_until > platform.now():
+            rows.append(
+                (account.name, f"Apple asked to be left alone until {state.throttled_until:%Y-%m-%d %H:%M} UTC")
+            )
+    words = "Run: mediapipe-assets icloud login"
+    return result_of(len(rows), ("account", "what"), rows, words, warn=lost == 0)
+
+
+ICLOUD_CHECKS = {
+    ICLOUD_ORIGINALS: [
+        Check(
+            "every_icloud_file_is_accounted_for",
+            "Every file that iCloud lists is here, or named with the reason.",
+            _judge_files,
+        ),
+        Check(
+            "icloud_counts_agree",
+            "The library holds as many photos as Apple counts, and each brings its file.",
+            _judge_count,
+        ),
+        Check(
+            "icloud_checksums_agree",
+            "Every stored file has the checksum that Apple gives for it.",
+            _judge_checksums,
+        ),
+        Check(
+            "icloud_sign_in_lasts",
+            "Apple accepts the session, its trust is not about to end, and it asks for no patience.",
+            _judge_sign_in,
+        ),
+    ]
+}
