@@ -15,7 +15,7 @@ from services.icloud_standin.accounts import Account
 from services.icloud_standin.standin import ICloudStandin
 
 NAME = "demo@example.com"
-_SIGN_IN = (NAME, "demo-password")
+PASSWORD = "demo-password"  # noqa: S105 -- of an account that exists on this machine alone
 _BERLIN_SUMMER = 7200
 
 
@@ -50,6 +50,7 @@ _SHOTS = (
     _Shot(f"{CAMERA}/IMG_20200229_120000.jpg"),
     _Shot(f"{CAMERA}/VID_20200808_120000.mp4"),
 )
+_LATE = _Shot("Lightroom/2015/DSC_0042.JPG", albums=("Reisen",))
 
 
 def demo_account(icloud: ICloudStandin, folder: Path) -> Account:
@@ -60,24 +61,37 @@ def demo_account(icloud: ICloudStandin, folder: Path) -> Account:
         folder: For the pictures, which must stay there while it serves.
     """
     generate(folder)
-    account = icloud.account(*_SIGN_IN, trusted_device=True, phones=("+49 ••• •••••81",))
+    account = icloud.account(NAME, PASSWORD, trusted_device=True, phones=("+49 ••• •••••81",))
     for shot in _SHOTS:
-        taken, offset_seconds = _date(folder / shot.original)
-        account.library().add(
-            Path(shot.original).name,
-            folder / shot.original,
-            taken=taken,
-            offset_seconds=offset_seconds,
-            live=_file(folder, shot.live),
-            edited=_file(folder, shot.edited),
-            raw=_file(folder, shot.raw),
-            favourite=shot.favourite,
-            title=shot.title,
-            caption=shot.caption,
-            location=shot.location,
-            albums=shot.albums,
-        )
+        _add(account, folder, shot)
     return account
+
+
+def time_passes(account: Account, folder: Path) -> None:
+    """Changes the library as a person does: one favourite, one deleted, one imported that is years old."""
+    library = account.library()
+    first, second, *_ = library.assets
+    library.favourite(first, True)
+    library.delete(second)
+    _add(account, folder, _LATE)
+
+
+def _add(account: Account, folder: Path, shot: _Shot) -> None:
+    taken, offset_seconds = _date(folder / shot.original)
+    account.library().add(
+        Path(shot.original).name,
+        folder / shot.original,
+        taken=taken,
+        offset_seconds=offset_seconds,
+        live=_file(folder, shot.live),
+        edited=_file(folder, shot.edited),
+        raw=_file(folder, shot.raw),
+        favourite=shot.favourite,
+        title=shot.title,
+        caption=shot.caption,
+        location=shot.location,
+        albums=shot.albums,
+    )
 
 
 def _file(folder: Path, name: str | None) -> Path | None:
