@@ -125,6 +125,18 @@ def record_decision(connection: Connection, values: Mapping[str, object]) -> int
     return rendition_id
 
 
+def keep_present(connection: Connection, media_file_id: int, fingerprint: str) -> bool:
+    """Makes the present rendition the decision again, when it was made under a fingerprint; returns whether it was."""
+    result = connection.execute(
+        text(
+            "UPDATE media_files m SET plan_fingerprint = :fingerprint FROM renditions r "
+            "WHERE m.id = :id AND r.id = m.rendition_id AND r.plan_fingerprint = :fingerprint"
+        ),
+        {"id": media_file_id, "fingerprint": fingerprint},
+    )
+    return result.rowcount == 1
+
+
 def path_of_same(connection: Connection, media_file_id: int, fingerprint: str, sha256: str) -> str | None:
     """Returns where the same bytes, made under the same settings before, stand or stood."""
     return connection.execute(

@@ -350,10 +350,10 @@ class Home:
         with lease(self.engine) as lease_id:
             return work_off(stage, a_run(self.engine, lease_id, today=self.today, **given))
 
-    def compress(self) -> StageReport:
+    def compress(self, **given: Any) -> StageReport:
         tiers = [Tier(name, days, Plan(quality, 0, "hevc", 0, True, 0.05)) for name, days, quality in TIERS]
         originals = {layout.ORIGINALS: self.roots[layout.ORIGINALS]}
-        return self.work(CompressionStage(self.roots, originals, tiers, ["archive"], 60))
+        return self.work(CompressionStage(self.roots, originals, tiers, ["archive"], 60), **given)
 
     def deliver(self) -> list[StageReport]:
         """Delivers what is due, and looks once more, as the next run does, for what was replaced."""
