@@ -114,6 +114,12 @@ class Platform:
         """The age tiers, youngest first; none when nothing is compressed."""
         return self.settings.compression.plan_tiers() if self.settings.compression.enabled else []
 
+    @cached_property
+    def home_id(self) -> str:
+        """What tells this home from others that may write to the same disk."""
+        with self.engine.connect() as connection:
+            return config.home_id(connection)
+
     def date_rules(self) -> DateRules:
         """Returns how capture dates become partitions now."""
         return DateRules(self.settings.timezone, self.settings.start_date, self.now())

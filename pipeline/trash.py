@@ -234,6 +234,7 @@ def _move(path: Path, target: Path, sha256: str, before: os.stat_result) -> None
         if error.errno != errno.EXDEV:
             raise
         part = part_path(target, TAG)
+        part.unlink(missing_ok=True)  # a kill left it
         copy_verified(str(path), str(part), sha256, TAG)
         os.chmod(part, stat.S_IMODE(before.st_mode))
         if hash_file(str(part), cold=True)["sha256"] != sha256:

@@ -84,7 +84,11 @@ class ArchiveFolder:
         if os.path.lexists(target):
             self._refuse_foreign(target, intent)
             return Acknowledgement(recovered=True)
-        copy_verified(intent.source, str(target), intent.sha256, intent.tag)
+        try:
+            copy_verified(intent.source, str(target), intent.sha256, intent.tag)
+        except FileExistsError:  # it came while the bytes were copied
+            self._refuse_foreign(target, intent)
+            return Acknowledgement(recovered=True)
         return Acknowledgement()
 
     def evidence(self, intent: Intent) -> Evidence:

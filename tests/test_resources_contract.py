@@ -162,6 +162,24 @@ class TestArchiveFolder(DestinationContract):
         assert place.get(intent.remote_path) == BYTES
         assert not part.exists()
 
+    @pytest.mark.parametrize(("foreign", "ours"), [(b"foreign", False), (BYTES, True)])
+    def test_a_file_that_appears_during_the_copy_is_never_overwritten(
+        self, place: FolderPlace, intent: Intent, monkeypatch: pytest.MonkeyPatch, foreign: bytes, ours: bool
+    ) -> None:
+        from media import files
+
+        def appears(source: Path, part: Path) -> None:
+            place.put(intent.remote_path, foreign)
+
+        monkeypatch.setattr(files, "copy_times_and_xattrs", appears)
+        if ours:  # another home's run, or a worker that outlived its own, was quicker
+            assert place.destination.deliver(intent).recovered
+        else:
+            with pytest.raises(ForeignFile):
+                place.destination.deliver(intent)
+        assert place.get(intent.remote_path) == foreign
+        assert not list(place.path.rglob("*.part"))
+
     def test_the_copy_keeps_the_time_of_the_original(self, place: FolderPlace, intent: Intent) -> None:
         os.utime(intent.source, ns=(1, 1_600_000_000_123_456_789))
         place.destination.deliver(intent)
