@@ -209,7 +209,6 @@ class Superseded:
     """A rendition that a newer decision has replaced.
 
     Attributes:
-        trash_path: Where it is to go below the trash, once that was decided.
         held: Who was sent exactly these bytes.
     """
 
@@ -218,7 +217,6 @@ class Superseded:
     path: str
     sha256: str
     size: int
-    trash_path: str | None
     held: tuple[Held, ...]
 
 
@@ -226,7 +224,7 @@ def load_superseded(connection: Connection, ids: Sequence[int]) -> list[Supersed
     """Returns superseded renditions in the order of `ids`; one that has become the present one is left out."""
     rows = connection.execute(
         text(
-            f"SELECT r.id, r.media_file_id, r.path, r.sha256, r.size, r.trash_path FROM {to_release.table} "
+            f"SELECT r.id, r.media_file_id, r.path, r.sha256, r.size FROM {to_release.table} "
             f"WHERE r.id = ANY(:ids) AND {to_release.where}"
         ),
         {"ids": list(ids)},
@@ -243,9 +241,7 @@ def load_superseded(connection: Connection, ids: Sequence[int]) -> list[Supersed
     ):
         held.setdefault(row[0], []).append(Held(*row[1:]))
     found = {
-        row.id: Superseded(
-            row.id, row.media_file_id, row.path, row.sha256, row.size, row.trash_path, tuple(held.get(row.id, ()))
-        )
+        row.id: Superseded(row.id, row.media_file_id, row.path, row.sha256, row.size, tuple(held.get(row.id, ())))
         for row in rows
     }
     return [found[row_id] for row_id in ids if row_id in found]
@@ -257,6 +253,11 @@ def intend_release(connection: Connection, rendition_id: int, trash_path: str) -
         text("UPDATE renditions SET trash_path = :path WHERE id = :id AND retired_at IS NULL"),
         {"id": rendition_id, "path": trash_path},
     )
+
+
+def release_place(connection: Connection, rendition_id: int) -> str | None:
+    """Returns where a rendition is about to go below the trash, None when that was not decided."""
+    return connection.execute(text("SELECT trash_path FROM renditions WHERE id = :id"), {"id": rendition_id}).scalar()
 
 
 def retire(connection: Connection, rendition_id: int, trash_path: str) -> None:
