@@ -22,6 +22,11 @@ class Destination(Protocol):
         ...
 
     @property
+    def path(self) -> Path | None:
+        """Its folder on this machine, None for what has none."""
+        ...
+
+    @property
     def deliver_what(self) -> Deliver:
         """Which of a file's two forms it takes."""
         ...

@@ -32,6 +32,7 @@ from resources.delivery import (
     Intent,
     OnNewRendition,
 )
+from resources.mounts import same_disk
 
 TREES = {"original": "originals", "rendition": "renditions"}
 
@@ -68,8 +69,8 @@ class ArchiveFolder:
         return f"{TREES[role]}/{day:%Y/%m/%d}/{name}"
 
     def shares_disk_with(self, folder: Path) -> bool:
-        """Returns whether both stand on one file system."""
-        return os.stat(self.path).st_dev == os.stat(folder).st_dev
+        """Returns whether both stand on one disk, or may."""
+        return same_disk(self.path, folder)
 
     def deliver(self, intent: Intent) -> Acknowledgement:
         """Copies a file there atomically.

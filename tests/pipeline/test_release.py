@@ -202,6 +202,27 @@ def test_two_copies_at_one_destination_are_one(file: Path, archive: Elsewhere, t
     assert [one.destination for one in proof.copies] == ["archive", "nas"]
 
 
+@dataclass(frozen=True, slots=True)
+class Beside(Elsewhere):
+    """An archive on one disk with another folder."""
+
+    neighbour: Path = Path()
+
+    def shares_disk_with(self, folder: Path) -> bool:
+        return folder == self.neighbour
+
+
+def test_two_destinations_on_one_disk_are_one_copy(file: Path, archive: Elsewhere, tmp_path: Path) -> None:
+    put(marked(tmp_path / "twin") / "IMG.jpg", BYTES)
+    put(marked(tmp_path / "nas") / "IMG.jpg", BYTES)
+    twin = said_to_be(Beside("twin", tmp_path / "twin", neighbour=archive.path))
+    with pytest.raises(NotProven, match="on one disk with “archive”"):
+        prove(doomed(file), [said_to_be(archive), twin], 2)
+    nas = said_to_be(Elsewhere("nas", tmp_path / "nas"))
+    proof = prove(doomed(file), [said_to_be(archive), twin, nas], 2)
+    assert [one.destination for one in proof.copies] == ["archive", "nas"]
+
+
 def test_no_copies_are_never_enough(file: Path, archive: Elsewhere) -> None:
     with pytest.raises(NotProven, match="no other copy"):
         prove(doomed(file), [], 1)
