@@ -56,6 +56,10 @@ class Destination(Protocol):
         """Looks at what is there now; `pending`, or `NotNow` raised, when it cannot say yet."""
         ...
 
+    def glance(self, remote_path: str, size: int) -> str | None:
+        """Returns what is wrong with a delivered file without reading it, None when nothing is or it cannot be told."""
+        ...
+
     def release(self, proof: DeletionProof, remote_path: str, day: date) -> str:
         """Moves one of its files to its own trash and returns where that is; refuses without a proof of this file."""
         ...

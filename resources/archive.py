@@ -107,6 +107,23 @@ class ArchiveFolder:
             return Evidence("unverifiable", facts, f"the copy at {target} does not hold the bytes that were delivered")
         return Evidence("verified", facts)
 
+    def glance(self, remote_path: str, size: int) -> str | None:
+        """Returns what is wrong with a delivered file by its place and size alone, None when nothing is.
+
+        Raises:
+            RootAway: The folder's disk is no longer mounted.
+            OSError: It cannot be looked at.
+        """
+        target = self.path / remote_path
+        try:
+            seen = os.lstat(target)
+        except (FileNotFoundError, NotADirectoryError):
+            refuse_missing_root(self.path)
+            return f"the copy is no longer at {target}"
+        if not stat.S_ISREG(seen.st_mode):
+            return f"what stands at {target} is no file of its own"
+        return None if seen.st_size == size else f"the copy at {target} has {seen.st_size} bytes instead of {size}"
+
     def release(self, proof: DeletionProof, remote_path: str, day: date) -> str:
         """Moves one of its files to its own trash, on the same disk.
 

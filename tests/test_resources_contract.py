@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import pytest
 from pebble import ProcessExpired
 
-from media.files import ROOT_MARKER, ContentMismatch
+from media.files import ROOT_MARKER, ContentMismatch, RootAway
 from pipeline.destination import Destination
 from resources.archive import ArchiveFolder, ForeignFile
 from resources.compute import ComputePool, Task, fitting_workers
@@ -113,6 +113,10 @@ class DestinationContract:
             after.st_ino, after.st_mtime_ns, after.st_nlink, after.st_mode,
         )  # fmt: skip
 
+    def test_a_glance_finds_nothing_amiss_with_what_is_there(self, place: Place, intent: Intent) -> None:
+        place.destination.deliver(intent)
+        assert place.destination.glance(intent.remote_path, intent.size) is None
+
     def test_it_travels_to_a_worker_and_back(self, place: Place, intent: Intent) -> None:
         import pickle
 
@@ -144,6 +148,19 @@ class TestArchiveFolder(DestinationContract):
     def place(self, tmp_path: Path) -> Place:
         (tmp_path / "archive").mkdir()
         return FolderPlace(tmp_path / "archive")
+
+    def test_a_glance_tells_what_is_gone_short_or_a_link(self, place: FolderPlace, intent: Intent) -> None:
+        place.destination.deliver(intent)
+        place.put(intent.remote_path, BYTES[:-1])
+        assert "bytes instead of" in str(place.destination.glance(intent.remote_path, intent.size))
+        place.remove(intent.remote_path)
+        assert "no longer at" in str(place.destination.glance(intent.remote_path, intent.size))
+        (place.path / intent.remote_path).symlink_to(intent.source)
+        assert "no file of its own" in str(place.destination.glance(intent.remote_path, intent.size))
+        place.remove(intent.remote_path)
+        (place.path / ROOT_MARKER).unlink()
+        with pytest.raises(RootAway):
+            place.destination.glance(intent.remote_path, intent.size)
 
     def test_nothing_is_left_behind_by_what_failed(self, place: FolderPlace, intent: Intent) -> None:
         Path(intent.source).write_bytes(BYTES[::-1])
