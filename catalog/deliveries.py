@@ -359,7 +359,7 @@ def record_evidence(connection: Connection, delivery_id: int, evidence: Mapping[
     connection.execute(
         text(
             "UPDATE deliveries SET state = 'verified', reason = NULL, evidence = CAST(:evidence AS jsonb), "
-            "evidence_at = now(), changed_at = now() WHERE id = :id"
+            "evidence_at = now(), seen_at = now(), changed_at = now() WHERE id = :id"
         ),
         {"id": delivery_id, "evidence": json.dumps(evidence)},
     )
@@ -382,6 +382,50 @@ def doubt_evidence(connection: Connection, destination: str, first: date, last: 
         ),
         {"destination": destination, "first": first, "last": last},
     )
+
+
+def doubt_everything(connection: Connection, destination: str, reason: str) -> None:
+    """Has every delivery of a destination proven again, and says why."""
+    connection.execute(text(f"{_DOUBT} AND destination = :destination"), {"destination": destination, "reason": reason})
+
+
+def doubt_delivery(connection: Connection, delivery_id: int, reason: str) -> None:
+    """Has one delivery proven again, and says why."""
+    connection.execute(text(f"{_DOUBT} AND id = :id"), {"id": delivery_id, "reason": reason})
+
+
+_DOUBT = (
+    "UPDATE deliveries SET state = 'uploaded', reason = :reason, replace_after = NULL, changed_at = now() "
+    "WHERE state = 'verified'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LastSeen:
+    """A verified delivery that nobody has looked at for a while."""
+
+    id: int
+    remote_path: str
+    size: int
+    partition_date: date
+
+
+def longest_unseen(connection: Connection, destination: str, days: int, limit: int) -> list[LastSeen]:
+    """Returns the verified deliveries of a destination that were seen longest ago, and before so many days."""
+    rows = connection.execute(
+        text(
+            "SELECT id, remote_path, size, partition_date FROM deliveries WHERE destination = :destination "
+            "AND state = 'verified' AND seen_at < now() - make_interval(days => :days) "
+            "ORDER BY seen_at, id LIMIT :limit"
+        ),
+        {"destination": destination, "days": days, "limit": limit},
+    )
+    return [LastSeen(*row) for row in rows]
+
+
+def mark_seen(connection: Connection, ids: Sequence[int]) -> None:
+    """Records that deliveries were found in their places; their evidence is as old as it was."""
+    connection.execute(text("UPDATE deliveries SET seen_at = now() WHERE id = ANY(:ids)"), {"ids": list(ids)})
 
 
 def say_why_it_waits(connection: Connection, delivery_id: int, reason: str) -> bool:

@@ -125,6 +125,18 @@ def record_decision(connection: Connection, values: Mapping[str, object]) -> int
     return rendition_id
 
 
+def keep_present(connection: Connection, media_file_id: int, fingerprint: str) -> bool:
+    """Makes the present rendition the decision again, when it was made under a fingerprint; returns whether it was."""
+    result = connection.execute(
+        text(
+            "UPDATE media_files m SET plan_fingerprint = :fingerprint FROM renditions r "
+            "WHERE m.id = :id AND r.id = m.rendition_id AND r.plan_fingerprint = :fingerprint"
+        ),
+        {"id": media_file_id, "fingerprint": fingerprint},
+    )
+    return result.rowcount == 1
+
+
 def path_of_same(connection: Connection, media_file_id: int, fingerprint: str, sha256: str) -> str | None:
     """Returns where the same bytes, made under the same settings before, stand or stood."""
     return connection.execute(
@@ -197,7 +209,6 @@ class Superseded:
     """A rendition that a newer decision has replaced.
 
     Attributes:
-        trash_path: Where it is to go below the trash, once that was decided.
         held: Who was sent exactly these bytes.
     """
 
@@ -206,7 +217,6 @@ class Superseded:
     path: str
     sha256: str
     size: int
-    trash_path: str | None
     held: tuple[Held, ...]
 
 
@@ -214,7 +224,7 @@ def load_superseded(connection: Connection, ids: Sequence[int]) -> list[Supersed
     """Returns superseded renditions in the order of `ids`; one that has become the present one is left out."""
     rows = connection.execute(
         text(
-            f"SELECT r.id, r.media_file_id, r.path, r.sha256, r.size, r.trash_path FROM {to_release.table} "
+            f"SELECT r.id, r.media_file_id, r.path, r.sha256, r.size FROM {to_release.table} "
             f"WHERE r.id = ANY(:ids) AND {to_release.where}"
         ),
         {"ids": list(ids)},
@@ -231,9 +241,7 @@ def load_superseded(connection: Connection, ids: Sequence[int]) -> list[Supersed
     ):
         held.setdefault(row[0], []).append(Held(*row[1:]))
     found = {
-        row.id: Superseded(
-            row.id, row.media_file_id, row.path, row.sha256, row.size, row.trash_path, tuple(held.get(row.id, ()))
-        )
+        row.id: Superseded(row.id, row.media_file_id, row.path, row.sha256, row.size, tuple(held.get(row.id, ())))
         for row in rows
     }
     return [found[row_id] for row_id in ids if row_id in found]
@@ -245,6 +253,11 @@ def intend_release(connection: Connection, rendition_id: int, trash_path: str) -
         text("UPDATE renditions SET trash_path = :path WHERE id = :id AND retired_at IS NULL"),
         {"id": rendition_id, "path": trash_path},
     )
+
+
+def release_place(connection: Connection, rendition_id: int) -> str | None:
+    """Returns where a rendition is about to go below the trash, None when that was not decided."""
+    return connection.execute(text("SELECT trash_path FROM renditions WHERE id = :id"), {"id": rendition_id}).scalar()
 
 
 def retire(connection: Connection, rendition_id: int, trash_path: str) -> None:

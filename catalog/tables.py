@@ -370,6 +370,7 @@ deliveries = Table(
     Column("remote_ids", JSONB, nullable=False, server_default="{}"),
     Column("evidence", JSONB),
     _when("evidence_at", required=False),
+    _when("seen_at", required=False),
     Column("partition_date", Date, nullable=False),
     _when("created_at"),
     _when("changed_at"),
@@ -389,6 +390,7 @@ deliveries = Table(
         postgresql_where=text("state <> 'verified'"),
     ),
     Index("ix_deliveries_partition_date", "destination", "partition_date", "id"),
+    Index("ix_deliveries_seen", "destination", "seen_at", "id", postgresql_where=text("state = 'verified'")),
     Index(
         "ix_deliveries_replacing",
         "destination",

@@ -129,7 +129,7 @@ def finish(connection: Connection, stage: str, row_id: int, lease_id: int) -> bo
 
 def fail(
     connection: Connection, stage: str, row_id: int, lease_id: int, error: str, backoff_seconds: Sequence[float]
-) -> bool:
+) -> int:
     """Records a failure of one row.
 
     Args:
@@ -141,15 +141,15 @@ def fail(
         backoff_seconds: How long to leave it alone, by number of attempts; the last value repeats.
 
     Returns:
-        False when the claim is no longer this lease's.
+        How often it has failed by now; 0 when the claim is no longer this lease's.
     """
     steps = list(backoff_seconds)
-    result = connection.execute(
+    attempts = connection.execute(
         text(
             """
             UPDATE work SET attempts = attempts + 1, error = :error, changed_at = now(),
                 not_before = now() + make_interval(secs => (CAST(:steps AS float8[]))[LEAST(attempts + 1, :count)])
-            WHERE stage = :stage AND row_id = :row_id AND lease_id = :lease_id
+            WHERE stage = :stage AND row_id = :row_id AND lease_id = :lease_id RETURNING attempts
             """
         ),
         {
@@ -160,8 +160,8 @@ def fail(
             "steps": steps,
             "count": len(steps),
         },
-    )
-    return result.rowcount == 1
+    ).scalar()
+    return int(attempts or 0)
 
 
 def defer(connection: Connection, stage: str, row_id: int, lease_id: int, seconds: float) -> bool:

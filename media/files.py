@@ -150,12 +150,13 @@ def rename_to_new(source: Path, target: Path) -> None:
         FileExistsError: Something stands at `target`; nothing was changed.
         OSError: Among others EXDEV, when the two are on different file systems; nothing was changed.
     """
-    if not _rename_exclusively(source, target):
+    if not _rename_exclusively(source, target) and not _link_exclusively(source, target):
         if os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
         os.rename(source, target)
     fsync_folder(target.parent)
-    fsync_folder(source.parent)
+    if source.parent != target.parent:
+        fsync_folder(source.parent)
 
 
 def rename_known(source: Path, target: Path, before: os.stat_result) -> None:
@@ -205,6 +206,22 @@ def _rename_exclusively(source: Path, target: Path) -> bool:
     if code in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
         return False  # a file system without it
     raise OSError(code, os.strerror(code), str(source), None, str(target))
+
+
+def _link_exclusively(source: Path, target: Path) -> bool:
+    """Renames by a second name, which no system puts over another file; returns False where there are no such links."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except FileExistsError:
+        # A server that answers too late is asked twice, and finds the link that it has just made.
+        if not os.path.samestat(os.lstat(source), os.lstat(target)):
+            raise
+    except OSError as error:
+        if error.errno in (errno.EPERM, errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EMLINK):
+            return False
+        raise
+    os.unlink(source)
+    return True
 
 
 @contextlib.contextmanager
@@ -310,6 +327,8 @@ def refuse_change(source: Path, before: os.stat_result, after: os.stat_result | 
 def copy_verified(source: str, final: str, sha256: str, tag: str) -> Hashes:
     """Copies a file of ours to its final path and refuses bytes other than the promised ones.
 
+    It never takes the place of what stands there, even when that has come while the bytes were copied.
+
     Args:
         source: The file to copy.
         final: Where the copy goes, written atomically; its parent folders are made.
@@ -321,6 +340,7 @@ def copy_verified(source: str, final: str, sha256: str, tag: str) -> Hashes:
 
     Raises:
         ContentMismatch: The source no longer holds the promised bytes; nothing was written.
+        FileExistsError: Something stands at `final`; it was left as it is.
         OSError: Reading or writing failed; nothing was left behind.
     """
     target = Path(final)
@@ -331,7 +351,7 @@ def copy_verified(source: str, final: str, sha256: str, tag: str) -> Hashes:
         if hashes["sha256"] != sha256:
             raise ContentMismatch(f"{source} does not hold the bytes that were recorded for it ({sha256[:12]}…)")
         copy_times_and_xattrs(Path(source), part)
-        commit_part(part, target)
+        rename_to_new(part, target)
     except BaseException:
         part.unlink(missing_ok=True)
         raise

@@ -265,7 +265,12 @@ def _judge_disk(platform: Platform, name: str) -> dg.AssetCheckResult:
     return result_of(
         int(same),
         ("folder", "reason"),
-        [(str(platform.roots.get(f"destination:{name}")), "same disk as the originals: not a second copy")],
+        [
+            (
+                str(platform.roots.get(f"destination:{name}")),
+                "same disk as the originals, as far as can be told: no second copy",
+            )
+        ],
         f"Set destinations.{name}.path to a folder on another disk or on a NAS.",
         warn=True,
         more={"same_disk": same},

@@ -131,6 +131,7 @@ class PipelineResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             run_id=run_id,
             lease_id=self._lease_id,
             scope=scope,
+            home=self._platform.home_id,
             redo=self.redo.value,
             limit=self.limit,
             max_attempts=runs.max_attempts,

@@ -24,6 +24,7 @@ from pipeline.stage import FAILED, StageReport, work_off
 
 LOG_EVERY_SECONDS = 10.0
 MB = 1_000_000
+NAMED = 20  # files in the log; the check has them too
 
 
 def run_stage(
@@ -54,6 +55,7 @@ def run_stage(
     try:
         if pipeline.redo is Redo.all:
             _forget(pipeline, name, scope)
+        _look_again(context, pipeline, name)
         report = work_off(stage, run)
     except RunStopped as error:
         raise dg.Failure(str(error), allow_retries=False) from error
@@ -93,6 +95,19 @@ def _forget(pipeline: PipelineResource, name: str, scope: Scope) -> None:
             bundles.forget_library_days(connection, scope.first, scope.last)
         elif step == "verified_media":
             deliveries.doubt_evidence(connection, destination, scope.first, scope.last)
+
+
+def _look_again(context: dg.AssetExecutionContext, pipeline: PipelineResource, name: str) -> None:
+    """Looks at a few copies that were proven long ago, at any date; what is amiss is due again, and checks name it."""
+    destination, _, step = name.partition("/")
+    if step != "verified_media":
+        return
+    found = pipeline.platform.recheck(destination)
+    for path, reason in found.amiss[:NAMED]:
+        context.log.warning(f"{path}: {reason}")
+    if found.looked:
+        more = ", so every copy there is proven anew" if found.everything else ""
+        context.log.info(f"{destination}: looked again at {found.looked} copies, {len(found.amiss)} are amiss{more}")
 
 
 def _progress_log(context: dg.AssetExecutionContext) -> Any:

@@ -19,6 +19,7 @@ from catalog import config, deliveries, renditions, sources, work
 from catalog.bundles import LIBRARY, to_sort
 from catalog.media import DEDUPLICATED, to_deduplicate
 from catalog.migrate import migrate
+from catalog.paths import to_text
 from catalog.work import ClaimRules, WorkQuery
 from media.tiers import Tier
 from pipeline import layout
@@ -31,15 +32,18 @@ from pipeline.failures import RefusedForSafety
 from pipeline.icloud import ICloudLibraries
 from pipeline.library import LibraryStage
 from pipeline.originals import OriginalsStage, SourceRoot
+from pipeline.recheck import LOOKS, Rechecked, recheck
 from pipeline.release import ReleaseStage
 from pipeline.roots import check_roots, ensure_roots
 from pipeline.run import clean_up_after_dead_runs
 from pipeline.stage import Stage
 from resources.archive import ArchiveFolder
 from resources.folder import is_there
+from resources.mounts import present_disk
 from resources.settings import ArchiveDestination, Settings
 
 STEPS = ("staged", "uploaded", "verified")
+PLACES = "places_of_destinations"  # where each was at the last start of a command
 
 
 def utc_now() -> datetime:
@@ -119,6 +123,12 @@ class Platform:
     def tiers(self) -> list[Tier]:
         """The age tiers, youngest first; none when nothing is compressed."""
         return self.settings.compression.plan_tiers() if self.settings.compression.enabled else []
+
+    @cached_property
+    def home_id(self) -> str:
+        """What tells this home from others that may write to the same disk."""
+        with self.engine.connect() as connection:
+            return config.home_id(connection)
 
     def date_rules(self) -> DateRules:
         """Returns how capture dates become partitions now."""
@@ -206,14 +216,27 @@ class Platform:
             found.append(renditions.to_release)
         return found
 
-    def due_dates(self, *, aged: bool, redo: work.Redo = "failed") -> list[date]:
-        """Returns the dates at which a run of now would find something to do."""
+    def due_dates(self, *, aged: bool, redo: work.Redo = "failed", unseen: bool = False) -> list[date]:
+        """Returns the dates at which a run of now would find something to do.
+
+        Args:
+            aged: Also what has only grown older since it was decided.
+            redo: Which failures count.
+            unseen: Also deliveries that nobody has looked at for long, as many as one run looks at.
+        """
         rules = ClaimRules(lease_id=0, redo=redo, max_attempts=self.settings.runs.max_attempts)
         days: set[date] = set()
         with self.engine.connect() as connection:
             for query in self.queries(aged=aged):
                 days.update(work.due_dates(connection, query, rules))
+            for name, entry in self._archives.items() if unseen else ():
+                old = deliveries.longest_unseen(connection, name, entry.recheck_days, LOOKS)
+                days.update(one.partition_date for one in old)
         return sorted(days)
+
+    def recheck(self, name: str) -> Rechecked:
+        """Looks again at what a destination was proven to hold long ago."""
+        return recheck(self.engine, self.destinations[name], self._archives[name].recheck_days)
 
     def prepare(self, before_migration: Callable[[str], None] | None = None) -> None:
         """Gets the catalog and the roots ready; cheap when they are.
@@ -231,6 +254,7 @@ class Platform:
             self._hold_fixed_settings(connection)
             ensure_roots(connection, self.roots)
             self._tell_new_destinations(connection)
+            self._doubt_moved_destinations(connection)
         self.clean_up()
 
     def clean_up(self) -> list[str]:
@@ -262,6 +286,21 @@ class Platform:
                 deliveries.enqueue_everything(connection, name)
         # One that was switched off is told everything again when it comes back: what came meanwhile, it was not told.
         config.set_config(connection, "destinations", sorted(self.destinations))
+
+    def _doubt_moved_destinations(self, connection: Any) -> None:
+        """Has everything proven anew at a destination that has another path or another disk than the last time."""
+        known = config.get_config(connection, PLACES) or {}
+        places = {
+            name: {"path": to_text(str(one.path)), "disk": to_text(present_disk(one.path))}
+            for name, one in self.destinations.items()
+            if one.path is not None
+        }
+        for name, place in places.items():
+            before = known.get(name, place)
+            if before != place:
+                was, now = (f"{one['path']} ({one['disk']})" for one in (before, place))
+                deliveries.doubt_everything(connection, name, f"it moved from {was} to {now} and is proven anew")
+        config.set_config(connection, PLACES, known | places)
 
 
 def stage_names(destinations: Sequence[str]) -> list[str]:

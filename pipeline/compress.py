@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -117,9 +118,16 @@ class CompressionStage(Stage[MediaFile]):
         return self._kept(connection, item, reason or result["reason"], run)
 
     def failed(self, connection: Connection, item: MediaFile, reason: str, run: Run) -> None:
-        """Removes what was begun; the original is delivered all the same."""
+        """Removes what was begun; a destination that takes originals too gets that one all the same."""
         self._part(item, run).unlink(missing_ok=True)
         log_event(connection, run_id=run.run_id, stage=self.name, event="failed", media_file_id=item.id, detail=reason)
+
+    def give_up(self, connection: Connection, item: MediaFile, reason: str, run: Run) -> Outcome:
+        """Keeps the original with the reason: who takes renditions alone would otherwise never get this photo."""
+        said = f"it could not be made smaller at {run.max_attempts} tries: {reason}"
+        if renditions.keep_present(connection, item.id, self._tier(item, run).plan.fingerprint()):
+            return Outcome("kept_rendition", note=f"the rendition that stands is kept; {said}")
+        return replace(self._kept(connection, item, said, run), note=said)
 
     def _made(self, connection: Connection, item: MediaFile, result: Mapping[str, Any], run: Run) -> Outcome:
         fingerprint = self._tier(item, run).plan.fingerprint()

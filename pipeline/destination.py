@@ -22,6 +22,11 @@ class Destination(Protocol):
         ...
 
     @property
+    def path(self) -> Path | None:
+        """Its folder on this machine, None for what has none."""
+        ...
+
+    @property
     def deliver_what(self) -> Deliver:
         """Which of a file's two forms it takes."""
         ...
@@ -49,6 +54,10 @@ class Destination(Protocol):
 
     def evidence(self, intent: Intent) -> Evidence:
         """Looks at what is there now; `pending`, or `NotNow` raised, when it cannot say yet."""
+        ...
+
+    def glance(self, remote_path: str, size: int) -> str | None:
+        """Returns what is wrong with a delivered file without reading it, None when nothing is or it cannot be told."""
         ...
 
     def release(self, proof: DeletionProof, remote_path: str, day: date) -> str:

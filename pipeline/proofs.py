@@ -19,6 +19,7 @@ from typing import NoReturn, Protocol
 
 from media.files import RootAway, hash_file
 from resources.delivery import DeletionProof, Evidence, Intent, NotNow, Role
+from resources.mounts import same_disk
 
 _TOKEN = object()
 
@@ -33,6 +34,11 @@ class Witness(Protocol):
     @property
     def name(self) -> str:
         """Its name in the settings, or of the root."""
+        ...
+
+    @property
+    def path(self) -> Path | None:
+        """Its folder on this machine, None for what has none."""
         ...
 
     def shares_disk_with(self, folder: Path) -> bool:
@@ -57,8 +63,8 @@ class KeptFolder:
     path: Path
 
     def shares_disk_with(self, folder: Path) -> bool:
-        """Returns whether both stand on one file system."""
-        return os.stat(self.path).st_dev == os.stat(folder).st_dev
+        """Returns whether both stand on one disk, or may."""
+        return same_disk(self.path, folder)
 
     def evidence(self, intent: Intent) -> Evidence:
         """Reads the file from the disk, not from memory, and hashes it."""
@@ -158,7 +164,7 @@ def prove(doomed: Doomed, candidates: Sequence[Candidate], copies_needed: int) -
     """Asks everyone who is said to hold a copy, now, and makes a proof when enough of them show it.
 
     Not counted are: the file itself, whatever would be lost together with it, a rendition for an original, other bytes,
-    and a second copy at the same destination.
+    and a second copy at the same destination, or on the same disk as one that counts.
 
     Args:
         doomed: The file that is to leave its place.
@@ -172,15 +178,17 @@ def prove(doomed: Doomed, candidates: Sequence[Candidate], copies_needed: int) -
     if copies_needed < 1:
         raise ValueError("a file never leaves its place without a single proven copy")
     copies: dict[str, ProvenCopy] = {}
+    holders: list[Witness] = []
     reasons = []
     for one in candidates:
         if len(copies) == copies_needed:
             break
         if one.witness.name in copies:
             continue
-        seen = _seen(doomed, one)
+        seen = _seen(doomed, one, holders)
         if isinstance(seen, ProvenCopy):
             copies[seen.destination] = seen
+            holders.append(one.witness)
         else:
             reasons.append(f"“{one.witness.name}”: {seen}")
     if len(copies) < copies_needed:
@@ -191,8 +199,8 @@ def prove(doomed: Doomed, candidates: Sequence[Candidate], copies_needed: int) -
     )
 
 
-def _seen(doomed: Doomed, one: Candidate) -> ProvenCopy | str:
-    """Returns the copy as it was seen, or why it does not count."""
+def _seen(doomed: Doomed, one: Candidate, holders: Sequence[Witness]) -> ProvenCopy | str:
+    """Returns the copy as it was seen, or why it does not count beside those of `holders`."""
     if one.role != doomed.role:
         return f"it holds the {one.role}, which never counts for the {doomed.role}"
     if one.intent.sha256 != doomed.sha256:
@@ -201,7 +209,10 @@ def _seen(doomed: Doomed, one: Candidate) -> ProvenCopy | str:
         return "this is the file itself"
     try:
         if one.witness.shares_disk_with(doomed.path.parent):
-            return "it is on the same disk"
+            return "it is on the same disk, as far as can be told"
+        for other in holders:
+            if other.path is not None and one.witness.shares_disk_with(other.path):
+                return f"it is on one disk with “{other.name}”, so both are one copy"
         evidence = one.witness.evidence(one.intent)
     except NotNow as later:
         return f"it cannot be looked at now ({later})"

@@ -115,6 +115,10 @@ class Stage(ABC, Generic[Item]):
     def failed(self, connection: Connection, item: Item, reason: str, run: Run) -> None:
         """Writes what a failure means for the stage's own rows."""
 
+    def give_up(self, connection: Connection, item: Item, reason: str, run: Run) -> Outcome | None:
+        """Writes what becomes of a file at its last failure, for stages that have an answer; None, as here, waits."""
+        return None
+
     def put_off(self, connection: Connection, item: Item, reason: str, run: Run) -> None:
         """Writes why a file has to wait, for stages whose rows say so; here nothing."""
         return None
@@ -269,8 +273,7 @@ def _settle(stage: Stage[Item], run: Run, session: Connection, item: Item, resul
         if isinstance(result, BaseException):
             raise result
         with session.begin():
-            if not work.finish(session, stage.name, stage.row_id(item), run.lease_id):
-                raise RunStopped(LOST_LEASE)
+            _end_claim(stage, run, session, item)
             outcome = stage.record(session, item, result, run)
         report.add(label, outcome)
     except NotNow as later:
@@ -282,9 +285,26 @@ def _settle(stage: Stage[Item], run: Run, session: Connection, item: Item, resul
     except Exception as error:
         if (stop := stops_the_run(error)) is not None:
             raise stop from error
-        reason = in_words(error)
-        with session.begin():
-            if not work.fail(session, stage.name, stage.row_id(item), run.lease_id, reason, run.backoff_seconds):
-                raise RunStopped(LOST_LEASE) from error
-            stage.failed(session, item, reason, run)
-        report.add_failure(label, reason)
+        _settle_failure(stage, run, session, item, error, report)
+
+
+def _settle_failure(
+    stage: Stage[Item], run: Run, session: Connection, item: Item, error: Exception, report: StageReport
+) -> None:
+    reason, given_up = in_words(error), None
+    with session.begin():
+        attempts = work.fail(session, stage.name, stage.row_id(item), run.lease_id, reason, run.backoff_seconds)
+        if not attempts:
+            raise RunStopped(LOST_LEASE) from error
+        stage.failed(session, item, reason, run)
+        if attempts >= run.max_attempts and (given_up := stage.give_up(session, item, reason, run)) is not None:
+            _end_claim(stage, run, session, item)
+    if given_up is not None:
+        report.add(stage.label(item), given_up)
+    else:
+        report.add_failure(stage.label(item), reason)
+
+
+def _end_claim(stage: Stage[Item], run: Run, session: Connection, item: Item) -> None:
+    if not work.finish(session, stage.name, stage.row_id(item), run.lease_id):
+        raise RunStopped(LOST_LEASE)

@@ -14,7 +14,6 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -30,7 +29,6 @@ from media.files import (
     make_folder,
     make_folder_below,
     part_path,
-    place_in_trash,
     refuse_change,
     rename_known,
     rename_to_new,
@@ -64,18 +62,17 @@ class Trashed:
     original: Path
 
 
-def move_to_trash(proof: SafeDeleteProof, path: Path, trash_root: Path, relative: str, day: date) -> Path:
+def move_to_trash(proof: SafeDeleteProof, path: Path, trash_root: Path, place: str) -> Path:
     """Moves a kept file to the trash. No other function of the platform takes one away.
 
     Args:
         proof: Made for this file, just now.
         path: The file.
         trash_root: The trash.
-        relative: The name of its root and its path below that, kept in the trash.
-        day: The day that names the folder.
+        place: Where it goes below that, see `media.files.place_in_trash`.
 
     Returns:
-        Where it is now; what was there before is never overwritten.
+        Where it is now.
 
     Raises:
         TypeError: `proof` is none.
@@ -83,6 +80,7 @@ def move_to_trash(proof: SafeDeleteProof, path: Path, trash_root: Path, relative
         ContentMismatch: The file does not hold the bytes of the proof; it was left in its place.
         RootAway: The trash has lost its marker, so its disk seems to be away.
         SourceChanged: It changed while it was looked at; it was left in its place.
+        FileExistsError: Something stands where it was to go; both were left in their places.
         OSError: The file system refused; it was left in its place.
     """
     if not isinstance(proof, SafeDeleteProof):
@@ -92,7 +90,7 @@ def move_to_trash(proof: SafeDeleteProof, path: Path, trash_root: Path, relative
     if proof.subject != str(path):
         raise NotMoved(f"the proof is of {proof.subject}, not of {path}")
     before = _hold_against(path, proof.sha256)
-    target = place_in_trash(trash_root, relative, day)
+    target = trash_root / place
     make_folder_below(trash_root, target.parent)
     _move(path, target, proof.sha256, before)
     return target
@@ -234,6 +232,7 @@ def _move(path: Path, target: Path, sha256: str, before: os.stat_result) -> None
         if error.errno != errno.EXDEV:
             raise
         part = part_path(target, TAG)
+        part.unlink(missing_ok=True)  # a kill left it
         copy_verified(str(path), str(part), sha256, TAG)
         os.chmod(part, stat.S_IMODE(before.st_mode))
         if hash_file(str(part), cold=True)["sha256"] != sha256:

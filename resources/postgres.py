@@ -30,10 +30,10 @@ from types import TracebackType
 import psutil
 
 from media.files import atomic_write, fsync_folder, make_folder
+from resources.mounts import mounted
 from resources.postgres_access import MARKER, PORT, SUPERUSER, embedded_url, ensure_database
 from resources.postgres_home import (
     HomeRefused,
-    mounts,
     refuse_missing_database,
     refuse_mount,
     refuse_other_owner,
@@ -282,7 +282,7 @@ class EmbeddedPostgres:
         return url
 
     def _prepare(self) -> None:
-        refuse_mount(self.home, mounts())
+        refuse_mount(self.home, mounted())
         make_folder(self.log.parent)
         account = server_account()
         if account is not None:

@@ -91,6 +91,12 @@ class ArchiveDestination(Section):
         default="keep",
         description="A photo that gets a newer rendition: keep the delivered one, or replace it once proven.",
     )
+    recheck_days: int = Field(
+        default=30,
+        ge=1,
+        le=3_650,
+        description="Days after which a proven copy is looked at again: whether it is there, with its size.",
+    )
 
 
 class DeduplicationSettings(Section):

@@ -425,6 +425,37 @@ def test_the_first_source_is_remembered_and_files_just_written_are_waited_for(
     assert home.run()["runs"] == []
 
 
+# --- what happens to an archive -----------------------------------------------------------------------------------
+
+
+def test_a_copy_that_went_missing_long_ago_and_an_archive_on_an_empty_disk_are_filled_again(
+    home: Home, photos: Callable[..., Path], tmp_path: Path
+) -> None:
+    home.watch(photos(FOUR[0]), start="2021-08-14")
+    verified = home.run()["destinations"]["archive"]["verified"]
+    before = results(home)["archive"]
+    with home.opened() as platform, platform.engine.begin() as connection:
+        connection.execute(text("UPDATE deliveries SET seen_at = now() - interval '31 days'"))
+    next((home.path / "archive/originals").rglob("*.JPG")).unlink()
+    home.run()  # finds it
+    assert home.status()["destinations"]["archive"]["pending"] == 1
+    assert home.run()["destinations"]["archive"]["verified"] == 1
+    assert results(home)["archive"] == before
+    assert home.run()["runs"] == []
+
+    empty = tmp_path / "new disk"
+    empty.mkdir()
+    shutil.move(home.path / "archive/.mediapipe-root", empty)
+    home.settings(
+        (home.path / "mediapipe.toml").read_text() + f"[destinations.archive]\npath = {json.dumps(str(empty))}\n"
+    )
+    status = home.status()["destinations"]["archive"]
+    assert (status["verified"], status["pending"]) == (0, verified)
+    home.run()
+    assert home.run()["destinations"]["archive"]["verified"] == verified
+    assert {name: what for name, what in tree(empty, times=False).items() if name != ".mediapipe-root"} == before
+
+
 # --- beside another run, and its end ----------------------------------------------------------------------------
 
 

@@ -90,7 +90,9 @@ def _platform_looks(platform: Platform) -> Iterator[Look]:
             yield Look(f"room at {name}", "warning", f"{free / 1e9:.1f} GB free at {root}")
     for name, destination in platform.destinations.items():
         if destination.shares_disk_with(platform.roots["originals"]):
-            yield Look(f"destination {name}", "warning", "same disk as the originals: not a second copy")
+            yield Look(
+                f"destination {name}", "warning", "same disk as the originals, as far as can be told: no second copy"
+            )
         else:
             yield Look(f"destination {name}", "ok", str(platform.roots[f"destination:{name}"]))
     running = is_up(platform.settings.home)

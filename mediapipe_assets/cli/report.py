@@ -250,7 +250,7 @@ def _print_places(console: Console, platform: Platform) -> None:
     for name, destination in platform.destinations.items():
         if destination.shares_disk_with(platform.roots["originals"]):
             console.print(
-                f"Note: “{name}” is on the same disk as the originals, so it is not a second copy. "
+                f"Note: “{name}” is on the same disk as the originals, as far as can be told, so it is no second copy. "
                 f"Set destinations.{name}.path in {platform.settings.file} to another disk or a NAS."
             )
 

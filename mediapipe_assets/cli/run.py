@@ -180,8 +180,8 @@ def _sum(one: Any, other: Any) -> Any:
     return replace(other, new=one.new + other.new, new_bytes=one.new_bytes + other.new_bytes)
 
 
-def _due(platform: Any, wishes: Wishes) -> list[date]:
-    days = platform.due_dates(aged=True, redo=wishes.redo)
+def _due(platform: Any, wishes: Wishes, *, unseen: bool = False) -> list[date]:
+    days = platform.due_dates(aged=True, redo=wishes.redo, unseen=unseen)
     if wishes.redo == "all" and wishes.first and wishes.last:
         days = sorted({*days, wishes.first, wishes.last})
     return [day for day in days if wishes.scope.first <= day <= wishes.scope.last]
@@ -230,7 +230,7 @@ def _work(platform: Any, wishes: Wishes) -> Done:
     libraries = _read_icloud(platform, wishes, done)
     if missing := _shortages(platform):
         raise RefusedForSafety("Not enough room, so nothing was written. " + " ".join(map(str, missing)))
-    days = _due(platform, wishes)
+    days = _due(platform, wishes, unseen=True)
     if not days:
         return done
     with _session(platform, wishes) as session:

@@ -125,6 +125,15 @@ def test_a_failure_waits_for_its_back_off_and_the_pause_grows(engine: Engine, co
     assert pauses == [timedelta(seconds=60), timedelta(seconds=600), timedelta(seconds=600)]
 
 
+def test_each_failure_says_how_many_there_were(engine: Engine) -> None:
+    (row,) = add_rows(engine, 1)
+    for attempts in (1, 2):
+        with lease(engine) as mine, engine.begin() as session:
+            work.claim(session, QUERY, ALWAYS, rules(mine), 9)
+            assert work.fail(session, STAGE, row, mine, "it broke", [0.0]) == attempts
+            assert work.fail(session, STAGE, row, 0, "not mine", [0.0]) == 0
+
+
 def test_after_so_many_attempts_a_row_waits_for_a_person(engine: Engine) -> None:
     (row,) = add_rows(engine, 1)
     for _ in range(2):

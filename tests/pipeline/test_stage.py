@@ -60,6 +60,9 @@ class Looking(Stage[int]):
     def failed(self, connection: Connection, item: int, reason: str, run: Run) -> None:
         sources.settle(connection, item, "failed", reason=reason)
 
+    def give_up(self, connection: Connection, item: int, reason: str, run: Run) -> Outcome | None:
+        return None
+
     def put_off(self, connection: Connection, item: int, reason: str, run: Run) -> None:
         """Writes nothing."""
 

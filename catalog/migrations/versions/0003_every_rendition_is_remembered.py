@@ -1,4 +1,4 @@
-"""Every rendition that was ever made is remembered
+"""Every rendition that was ever made is remembered, and when a delivery was last seen
 
 Revision: 0003, after 0001.
 """
@@ -31,4 +31,14 @@ def upgrade() -> None:
         unique=True,
         schema="mediapipe",
         postgresql_where=sa.text("outcome = 'kept_original'"),
+    )
+    op.add_column("deliveries", sa.Column("seen_at", sa.DateTime(timezone=True), nullable=True), schema="mediapipe")
+    op.execute("UPDATE mediapipe.deliveries SET seen_at = evidence_at WHERE state = 'verified'")
+    op.create_index(
+        "ix_deliveries_seen",
+        "deliveries",
+        ["destination", "seen_at", "id"],
+        unique=False,
+        schema="mediapipe",
+        postgresql_where=sa.text("state = 'verified'"),
     )
