@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,14 +46,17 @@ def compute_pool(settings: Settings) -> ComputePool:
 
 
 @contextlib.contextmanager
-def open_platform(home: Path | None = None, *, prepare: bool = False) -> Iterator[Platform]:
+def open_platform(
+    home: Path | None = None, *, prepare: bool = False, overrides: Mapping[str, object] | None = None
+) -> Iterator[Platform]:
     """Opens a home: its settings, its database and its catalog.
 
     Args:
         home: Its folder, None for the one that the environment names.
         prepare: Also bring the catalog's schema and the roots up to date.
+        overrides: Settings of this once, nested like the file.
     """
-    settings = load_settings(home)
+    settings = load_settings(home, overrides=overrides)
     with database(settings) as url:
         engine = open_engine(url)
         try:
