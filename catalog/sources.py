@@ -226,14 +226,3 @@ def siblings(connection: Connection, source: str, folder: str, stem_key: str) ->
         {"source": source, "folder": folder, "stem_key": stem_key},
     )
     return [(row.media_file_id, row.source_id) for row in rows]
-
-
-def unresolved_bytes(connection: Connection) -> tuple[int, int]:
-    """Returns how many observed files wait to be stored, and their size in bytes."""
-    row = connection.execute(
-        text(
-            "SELECT count(*) AS n, coalesce(sum(size), 0) AS bytes FROM source_files "
-            "WHERE state IN ('pending', 'failed')"
-        )
-    ).one()
-    return int(row.n), int(row.bytes)

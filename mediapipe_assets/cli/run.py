@@ -48,6 +48,10 @@ class Wishes:
 
         return Scope(self.first or date.min, self.last or date.max)
 
+    def goes_through(self, stage: Sequence[str]) -> bool:
+        """Returns whether a stage is part of the run, by the parts of its name."""
+        return self.destination is None or len(stage) == 1 or stage[0] == self.destination
+
 
 @click.command()
 @click.option(
@@ -187,7 +191,8 @@ def _dry_run(platform: Any, wishes: Wishes) -> int:
     platform.prepare_to_look()
     problems = platform.problems()
     looks = _look(platform, wishes, record=False)
-    due, lacking = _due(platform, wishes), [str(one) for one in _shortages(platform)]
+    found = sum(one.new for one in looks), sum(one.new_bytes for one in looks)
+    due, lacking = _due(platform, wishes), [str(one) for one in _shortages(platform, wishes, found)]
     report = {
         "dry_run": True,
         "sources": {
@@ -220,15 +225,25 @@ def _dry_run(platform: Any, wishes: Wishes) -> int:
     return OK
 
 
-def _shortages(platform: Any) -> list[Any]:
+def _shortages(platform: Any, wishes: Wishes, unrecorded: tuple[int, int] = (0, 0)) -> list[Any]:
     from pipeline.space import estimate
 
-    return estimate(platform)
+    names = [query.stage for query in platform.queries(aged=True)]
+    stages = [name for name in names if wishes.goes_through(name.split("/"))]
+    return estimate(
+        platform,
+        wishes.scope,
+        stages=stages,
+        redo=wishes.redo,  # type: ignore[arg-type]  # click knows the choices
+        limit=wishes.limit,
+        unrecorded=unrecorded,
+    )
 
 
 def _work(platform: Any, wishes: Wishes) -> Done:
     from pipeline.failures import RefusedForSafety
     from pipeline.planning import merge_dates
+    from pipeline.space import NO_ROOM
 
     done = Done(wishes.scope, wishes.destination)
     looks = _look(platform, wishes, record=True)
@@ -236,8 +251,8 @@ def _work(platform: Any, wishes: Wishes) -> Done:
     for one in looks:
         for folder, reason in one.unreadable:
             done.notes.append(f"The folder {folder} in “{one.source}” could not be read: {reason}.")
-    if missing := _shortages(platform):
-        raise RefusedForSafety("Not enough room, so nothing was written. " + " ".join(map(str, missing)))
+    if missing := _shortages(platform, wishes):
+        raise RefusedForSafety(NO_ROOM + " ".join(map(str, missing)))
     days = _due(platform, wishes)
     if not days:
         return done
@@ -322,7 +337,4 @@ class _Session:
     def _selection(self) -> list[Any]:
         graph = self._definitions.resolve_asset_graph()
         keys = sorted(graph.executable_asset_keys)
-        only = self._wishes.destination
-        if only is None:
-            return keys
-        return [key for key in keys if len(key.path) == 1 or key.path[0] == only]
+        return [key for key in keys if self._wishes.goes_through(key.path)]
