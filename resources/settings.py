@@ -35,6 +35,7 @@ from resources.settings_sections import (
     RootsSettings,
     RunsSettings,
     TierSettings,
+    TrashSettings,
     WebSettings,
 )
 
@@ -51,6 +52,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "TierSettings",
+    "TrashSettings",
     "WebSettings",
     "describe",
     "home_folder",
@@ -87,6 +89,7 @@ class Settings(BaseSettings):
     compression: CompressionSettings = Field(default_factory=CompressionSettings)
     library: LibrarySettings = Field(default_factory=LibrarySettings)
     release: ReleaseSettings = Field(default_factory=ReleaseSettings)
+    trash: TrashSettings = Field(default_factory=TrashSettings)
     runs: RunsSettings = Field(default_factory=RunsSettings)
     compute: ComputeSettings = Field(default_factory=ComputeSettings)
     web: WebSettings = Field(default_factory=WebSettings)

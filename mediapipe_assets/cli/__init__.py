@@ -31,6 +31,7 @@ _COMMANDS = {
     "history": ("report", "Tell the story of one file."),
     "acknowledge": ("report", "Say that you have seen that a file is damaged, rejected or missing."),
     "undo": ("undo", "Bring a file back from the trash to where it stood."),
+    "trash": ("trash", "Delete what has been in the trash long enough."),
     "doctor": ("doctor", "Check the installation and say what to change."),
     "config": ("config", "Show the settings and where each comes from."),
 }
