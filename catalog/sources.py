@@ -326,14 +326,3 @@ def siblings_of(connection: Connection, source_file_id: int) -> list[int]:
             {"id": source_file_id},
         ).scalars()
     )
-
-
-def unresolved_bytes(connection: Connection) -> tuple[int, int]:
-    """Returns how many observed files wait to be stored, and their size in bytes."""
-    row = connection.execute(
-        text(
-            "SELECT count(*) AS n, coalesce(sum(size), 0) AS bytes FROM source_files "
-            "WHERE state IN ('pending', 'failed')"
-        )
-    ).one()
-    return int(row.n), int(row.bytes)

@@ -49,6 +49,9 @@ class Scope:
     last: date
 
 
+ALL_DAYS = Scope(date.min, date.max)
+
+
 @dataclass(frozen=True, slots=True)
 class ClaimRules:
     """Under which rules rows are claimed.
@@ -228,6 +231,39 @@ def count_due(connection: Connection, query: WorkQuery, scope: Scope | None = No
         parameters.update(first=scope.first, last=scope.last)
     statement = f"SELECT count(*) FROM {query.table} WHERE {query.where}{within}"
     return int(connection.execute(text(statement), parameters).scalar_one())
+
+
+def due_volume(
+    connection: Connection, query: WorkQuery, size: str, scope: Scope, rules: ClaimRules, limit: int = 0
+) -> tuple[int, int]:
+    """Returns how many rows a run of now would claim, and the sum of a size over them.
+
+    Args:
+        connection: The catalog.
+        query: The stage's rows.
+        size: SQL of one row's bytes.
+        scope: The run's days.
+        rules: Under which it claims.
+        limit: It claims at most so many; 0 for all.
+    """
+    first = f"ORDER BY {query.date}, {query.order or f'{query.alias}.id'} LIMIT :limit" if limit else ""
+    statement = f"""
+        SELECT count(*) AS files, coalesce(sum(due.size), 0) AS bytes FROM (
+            SELECT {size} AS size FROM {query.table}
+            WHERE {query.where} AND {query.date} BETWEEN :first AND :last AND NOT {_taken(query)} {first}
+        ) due
+    """
+    parameters = {
+        **query.params,
+        "stage": query.stage,
+        "first": scope.first,
+        "last": scope.last,
+        "redo": rules.redo,
+        "max_attempts": rules.max_attempts,
+        **({"limit": limit} if limit else {}),
+    }
+    row = connection.execute(text(statement), parameters).one()
+    return int(row.files), int(row.bytes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,8 @@ ROOT_MARKER = ".mediapipe-root"
 CHUNK = 1 << 20
 ORIGINAL_MODE = 0o444
 _FICLONE = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
+# Another file system, or one without shared extents.
+_NO_REFLINK = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.EPERM)
 _AT_FDCWD = -100  # linux/fcntl.h
 _RENAME_NOREPLACE = 1  # linux/fs.h
 
@@ -293,7 +295,7 @@ def copy_to_part(source: Path, part: Path, *, durable: bool = True) -> Hashes:
     with open(source, "rb", buffering=0) as reader:
         before = os.fstat(reader.fileno())
         with open(part, "xb", buffering=0) as writer:
-            if _reflink(reader, writer):
+            if _reflink(reader, writer) is None:
                 with open(part, "rb", buffering=0) as clone:
                     _pump(clone, hasher, None)
             else:
@@ -306,6 +308,34 @@ def copy_to_part(source: Path, part: Path, *, durable: bool = True) -> Hashes:
     if hashes["size"] != before.st_size:
         raise SourceChanged(f"{source} gave {hashes['size']} of its {before.st_size} bytes")
     return hashes
+
+
+def clone_to_part(source: Path, part: Path, *, required: bool = False) -> bool:
+    """Gives `part` the bytes of `source` without a second copy of them, durably, where the file system can.
+
+    Args:
+        source: The file. It is opened for reading only.
+        part: The temporary name to write; nothing stands there.
+        required: Raise where it cannot.
+
+    Returns:
+        False when it cannot; nothing is then left at `part`.
+
+    Raises:
+        OSError: The source cannot be read, the disk is full, or a reflink was required.
+    """
+    with open(source, "rb", buffering=0) as reader, open(part, "xb", buffering=0) as writer:
+        try:
+            if (refusal := _reflink(reader, writer)) is None:
+                os.fsync(writer.fileno())
+                return True
+            if required or refusal.errno not in _NO_REFLINK:
+                raise refusal
+        except OSError:
+            part.unlink()
+            raise
+    part.unlink()
+    return False
 
 
 def refuse_change(source: Path, before: os.stat_result, after: os.stat_result | None = None) -> None:
@@ -401,12 +431,13 @@ def write_all(writer: BinaryIO, chunk: memoryview) -> None:
         chunk = chunk[writer.write(chunk) :]
 
 
-def _reflink(reader: BinaryIO, writer: BinaryIO) -> bool:
+def _reflink(reader: BinaryIO, writer: BinaryIO) -> OSError | None:
+    """Makes one file share the other's extents, or returns why the file system does not."""
     try:
         fcntl.ioctl(writer.fileno(), _FICLONE, reader.fileno())
-    except OSError:
-        return False  # another file system, or one without shared extents: copied instead
-    return True
+    except OSError as error:
+        return error
+    return None
 
 
 def _version(status: os.stat_result) -> tuple[int, int, int, int]:

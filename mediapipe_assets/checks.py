@@ -20,7 +20,7 @@ from catalog.deliveries import open_deliveries, stage_name
 from catalog.findings import MadeRendition, StoredOriginal
 from catalog.media import DEDUPLICATED
 from catalog.paths import to_text
-from catalog.renditions import COMPRESSED
+from catalog.renditions import COMPRESSED, RELEASED
 from catalog.sources import ORIGINALS
 from catalog.work import Scope
 from mediapipe_assets.tables import table
@@ -204,7 +204,9 @@ def _judge_rejected(platform: Platform, connection: Connection, scope: Scope) ->
 
 def _judge_stage(platform: Platform, connection: Connection, stage: str) -> dg.AssetCheckResult:
     query = next((query for query in platform.queries(aged=False) if query.stage == stage), None)
-    due = work.count_due(connection, query) if query else 0
+    if query is None:  # switched off: what it has not done is not wanted
+        return result_of(0, (), (), "", more={"failed": 0, "waiting": 0})
+    due = work.count_due(connection, query)
     failed, rows = work.failures(connection, stage, NAMED_FILES)
     names = findings.names_of(connection, stage, [row.row_id for row in rows])
     listed = [(names.get(row.row_id, str(row.row_id)), row.error) for row in rows]
@@ -353,6 +355,13 @@ _CHECKS = {
             _judge_library,
         )
     ],
+    RELEASED: [
+        _stage_check(
+            "nothing_failed_to_be_released",
+            "Every rendition that a newer one has replaced went to the trash, or stays for want of a proof.",
+            RELEASED,
+        )
+    ],
 }
 
 
@@ -361,6 +370,13 @@ def _destination_checks(name: str) -> dict[str, list[Check]]:
         "staged_media": [
             _stage_check(
                 "nothing_is_left_behind", f"Every kept file has its intent for “{name}”.", stage_name(name, "staged")
+            )
+        ],
+        "uploaded_media": [
+            _stage_check(
+                "everything_staged_was_sent",
+                f"Every file that is staged for “{name}” was brought there and acknowledged.",
+                stage_name(name, "uploaded"),
             )
         ],
         "verified_media": [

@@ -53,6 +53,7 @@ def run_stage(
         return
     run = pipeline.run(context.run_id, scope, _progress_log(context))
     try:
+        pipeline.refuse_without_room(scope, _stages_of(context))
         if pipeline.redo is Redo.all:
             _forget(pipeline, name, scope)
         _look_again(context, pipeline, name)
@@ -74,6 +75,12 @@ def run_stage(
 def _key_range(context: dg.AssetExecutionContext) -> tuple[date, date]:
     keys = context.partition_key_range
     return date.fromisoformat(keys.start), date.fromisoformat(keys.end)
+
+
+def _stages_of(context: dg.AssetExecutionContext) -> list[str] | None:
+    """Returns the stages that the whole run goes through, None for all."""
+    selected = context.run.asset_selection
+    return ["/".join(key.path) for key in selected] if selected else None
 
 
 def _say_what_would_be_done(context: dg.AssetExecutionContext, pipeline: PipelineResource, scope: Scope) -> None:

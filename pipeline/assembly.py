@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 from catalog import config, deliveries, renditions, sources, work
 from catalog.bundles import LIBRARY, to_sort
 from catalog.media import DEDUPLICATED, to_deduplicate
-from catalog.migrate import migrate
+from catalog.migrate import migrate, newest_version, schema_version
 from catalog.paths import to_text
 from catalog.work import ClaimRules, WorkQuery
 from media.tiers import Tier
@@ -28,7 +28,7 @@ from pipeline.deduplicate import DeduplicationStage
 from pipeline.deliver import StagedStage, UploadedStage, VerifiedStage
 from pipeline.destination import Destination
 from pipeline.discovery import DateRules, FolderSpec
-from pipeline.failures import RefusedForSafety
+from pipeline.failures import RefusedForSafety, RunStopped
 from pipeline.icloud import ICloudLibraries
 from pipeline.library import LibraryStage
 from pipeline.originals import OriginalsStage, SourceRoot
@@ -256,6 +256,22 @@ class Platform:
             self._tell_new_destinations(connection)
             self._doubt_moved_destinations(connection)
         self.clean_up()
+
+    def prepare_to_look(self) -> None:
+        """Gives a database that has no catalog its tables, and touches nothing else; for a dry run.
+
+        Raises:
+            RunStopped: The catalog was written by an earlier version, so it cannot be read as it is.
+        """
+        with self.engine.connect() as connection:
+            version, wanted = schema_version(connection), newest_version()
+        if version is None:
+            migrate(self.engine)
+        elif version != wanted:
+            raise RunStopped(
+                f"The catalog stands at version {version} and this program knows {wanted}; a dry run changes nothing. "
+                "Run without --dry-run, or start `up`: it is brought up to date then, after a dump."
+            )
 
     def clean_up(self) -> list[str]:
         """Frees what killed runs had claimed; returns their run ids."""

@@ -258,6 +258,10 @@ class UploadedStage(_DeliveryStage):
         """
         super().__init__(destination, originals, roots, "uploaded", "staged")
 
+    def begin(self, run: Run) -> None:
+        """Makes sure that the destination can be written to, in every run, whoever asked for it."""
+        self._destination.prepare()
+
     def task(self, item: Delivery, run: Run) -> Task | None:
         """Delivers the file, or finds that a killed run did."""
         return Task(self._destination.deliver, (self._intent(item, run),))

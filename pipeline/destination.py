@@ -37,7 +37,11 @@ class Destination(Protocol):
         ...
 
     def prepare(self) -> None:
-        """Makes sure that it can be written to, or raises `RunStopped` with what to do."""
+        """Makes sure that it can be written to, at the start of every run.
+
+        Raises:
+            RunStopped: It cannot, with what to do; or an error that `pipeline.failures` makes one of.
+        """
         ...
 
     def remote_path(self, day: date, name: str, role: str) -> str:

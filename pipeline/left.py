@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
 
 from sqlalchemy import Connection
 
 from catalog import findings, sources, work
-from catalog.work import Left, Scope, WorkQuery
+from catalog.work import ALL_DAYS, Left, Scope, WorkQuery
 from pipeline.assembly import Platform
-
-ALL_DAYS = Scope(date.min, date.max)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The trash: where a file of ours goes on proof, and how it comes back.
 
 Belongs here: moving one file there and back, and finding it again. Does not belong here: whether it may
-go (`pipeline.proofs`), or emptying the trash, which this version never does.
+go (`pipeline.proofs`), or emptying the trash (`pipeline.emptying`).
 
 Below the trash there is a folder for each day, in it the name of the root and the path that the file had:
 `trash/2026-11-20/renditions/2024/05/17/IMG_1.jpg`. A second one of that name and day has the day `2026-11-20-2`.
@@ -153,16 +153,16 @@ def find_trashed(roots: Mapping[str, Path], file: Path) -> Trashed | None:
         file: An absolute path.
     """
     for path in dict.fromkeys((file, file.parent.resolve() / file.name)):
-        for trash_root, root in _trashes(roots):
+        for trash_root, root in trashes(roots):
             if (below := _below(path, trash_root)) is not None and len(below.parts) > 1:
                 return _trashed(roots, root, path, Path(*below.parts[1:]))
-        for trash_root, root in _trashes(roots):
+        for trash_root, root in trashes(roots):
             if (found := _by_former_path(roots, trash_root, root, path)) is not None:
                 return found
     return None
 
 
-def _trashes(roots: Mapping[str, Path]) -> Iterator[tuple[Path, str | None]]:
+def trashes(roots: Mapping[str, Path]) -> Iterator[tuple[Path, str | None]]:
     """Yields each trash with the root that it belongs to; in our own, the root's name stands in the path."""
     yield roots[layout.TRASH], None
     for name, path in roots.items():

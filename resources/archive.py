@@ -62,7 +62,12 @@ class ArchiveFolder:
     on_new_rendition: OnNewRendition = "keep"
 
     def prepare(self) -> None:
-        """Needs nothing beyond its marker, which every root has."""
+        """Needs nothing beyond its marker, which every root has.
+
+        Raises:
+            RootAway: It has none, so its disk is not mounted.
+        """
+        refuse_missing_root(self.path)
 
     def remote_path(self, day: date, name: str, role: str) -> str:
         """Returns `originals/YYYY/MM/DD/name` or `renditions/…`."""

@@ -87,8 +87,8 @@ def binaries() -> Path:
     return binaries
 
 
-def run_tool(name: str, arguments: list[str], account: Account | None = None) -> None:
-    """Runs one of them to its end, or raises with its last words."""
+def run_tool(name: str, arguments: list[str], account: Account | None = None) -> str:
+    """Runs one of them to its end and returns what it printed, or raises with its last words."""
     done = subprocess.run(
         [str(binaries() / name), *arguments],
         stdin=subprocess.DEVNULL,
@@ -101,6 +101,7 @@ def run_tool(name: str, arguments: list[str], account: Account | None = None) ->
     )
     if done.returncode != 0:
         raise DatabaseUnavailable(f"{name} failed: {(done.stderr or done.stdout).strip()}")
+    return str(done.stdout)
 
 
 def tool_environment() -> dict[str, str]:

@@ -37,6 +37,7 @@ from resources.settings_sections import (
     RootsSettings,
     RunsSettings,
     TierSettings,
+    TrashSettings,
     WebSettings,
 )
 from resources.settings_words import in_words
@@ -58,6 +59,7 @@ __all__ = [
     "SettingsError",
     "Source",
     "TierSettings",
+    "TrashSettings",
     "WebSettings",
     "account_of",
     "describe",
@@ -97,6 +99,7 @@ class Settings(BaseSettings):
     compression: CompressionSettings = Field(default_factory=CompressionSettings)
     library: LibrarySettings = Field(default_factory=LibrarySettings)
     release: ReleaseSettings = Field(default_factory=ReleaseSettings)
+    trash: TrashSettings = Field(default_factory=TrashSettings)
     runs: RunsSettings = Field(default_factory=RunsSettings)
     compute: ComputeSettings = Field(default_factory=ComputeSettings)
     web: WebSettings = Field(default_factory=WebSettings)

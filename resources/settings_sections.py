@@ -215,6 +215,18 @@ class ReleaseSettings(Section):
     )
 
 
+class TrashSettings(Section):
+    """How long what was moved to the trash can be brought back."""
+
+    keep_days: int = Field(
+        default=90,
+        ge=1,
+        le=36_500,
+        description="Days that a file stays in the trash at least; after that `trash empty` may delete it, "
+        "nothing by itself.",
+    )
+
+
 class RunsSettings(Section):
     """When runs start, and how much they take on."""
 

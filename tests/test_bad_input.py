@@ -21,6 +21,8 @@ import pytest
 from PIL import Image
 from sqlalchemy import text
 
+from catalog.work import Scope
+from mediapipe_assets.platform import open_platform
 from tests.conftest import Home, Said, copied, results, sha256, temporary_files, tree
 
 FILES = (
@@ -237,6 +239,35 @@ def test_a_lack_of_room_is_said_before_anything_is_written(
     refused(said, "Not enough room, so nothing was written", str(small), "Make room")
     assert not any(root for root in results(home).values())
     assert tree(small / "archive").keys() == {MARKER}
+
+
+def test_a_run_that_dagster_starts_fails_at_once_for_want_of_room(
+    home: Home, photos: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import dagster as dg
+
+    from jobs.chain import CHAIN_JOB
+    from mediapipe_assets.definitions import build_defs
+    from mediapipe_assets.partitions import range_tags
+    from pipeline.discovery import look
+
+    home.watch(photos(FILES[0]), start=START)
+    monkeypatch.setenv("MEDIAPIPE_HOME", str(home.path))
+    with open_platform(home.path, prepare=True) as platform:
+        (spec,) = platform.sources.values()
+        assert look(platform.engine, spec, platform.date_rules()).new == 1
+        (day,) = platform.due_dates(aged=False)
+        job = build_defs(platform.settings).resolve_job_def(CHAIN_JOB)
+        monkeypatch.setattr("pipeline.planning._free", lambda folder: 0)
+        ended = job.execute_in_process(
+            instance=dg.DagsterInstance.ephemeral(), tags=range_tags(Scope(day, day)), raise_on_error=False
+        )
+    assert not ended.success
+    (failed,) = [event for event in ended.all_events if event.is_step_failure]
+    assert failed.step_key == "folder_originals"
+    said = failed.step_failure_data.user_failure_data
+    assert said is not None and str(said.description).startswith("Not enough room, so nothing was written.")
+    assert not any(root for root in results(home).values())
 
 
 def test_a_disk_that_fills_up_in_the_middle_stops_the_run_and_loses_nothing(

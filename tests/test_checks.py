@@ -191,6 +191,21 @@ def test_an_entry_is_not_made_to_lead_nowhere_and_its_day_stays_unresolved(libra
     assert library.check(LIBRARY, "library_shows_every_verified_file", NEW) == (False, 1)
 
 
+def test_a_release_that_failed_is_unresolved_as_long_as_releases_are_made(library: Library, tmp_path: Path) -> None:
+    name = "nothing_failed_to_be_released"
+    with library.engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO work (stage, row_id, partition_date, attempts, error) "
+                "VALUES ('released_media', 1, '2019-07-14', 1, 'it is odd')"
+            )
+        )
+    assert library.check("released_media", name, NEW) == (True, 0)
+    settings = load_settings(tmp_path / "home", overrides={"release": {"enabled": True}}, environ={})
+    library.platform = Platform(settings, library.engine)
+    assert library.check("released_media", name, NEW) == (False, 1)
+
+
 def test_doing_everything_again_shows_everything_again_under_its_name(library: Library) -> None:
     tree = library.roots["library"] / "2019" / "07" / "14"
     before = sorted(path.name for path in tree.iterdir())

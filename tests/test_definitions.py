@@ -43,10 +43,13 @@ CHECKS = {
     "deduplicated_media": ["every_file_is_in_a_bundle"],
     "compressed_media": ["every_file_is_decided", "renditions_are_sound"],
     "archive/staged_media": ["nothing_is_left_behind"],
+    "archive/uploaded_media": ["everything_staged_was_sent"],
     "archive/verified_media": ["every_delivery_is_proven", "stands_on_another_disk", "verified_means_evidence"],
     "nas-2/staged_media": ["nothing_is_left_behind"],
+    "nas-2/uploaded_media": ["everything_staged_was_sent"],
     "nas-2/verified_media": ["every_delivery_is_proven", "stands_on_another_disk", "verified_means_evidence"],
     "sorted_library": ["library_shows_every_verified_file"],
+    "released_media": ["nothing_failed_to_be_released"],
 }
 
 

@@ -371,6 +371,28 @@ def test_a_dry_run_writes_nothing(home: Home, photos: Callable[..., Path]) -> No
     assert (results(home, times=True), home.status()) == (before, status)
 
 
+def test_a_dry_run_over_a_new_folder_leaves_it_unwatched_and_a_new_home_unstarted(
+    home: Home, photos: Callable[..., Path]
+) -> None:
+    folders = [photos(FOUR[0], folder=f"{number}/photos") for number in "12"]
+    sources = [word for folder in folders for word in ("--source", str(folder))]
+    said = home.cli("run", "--dry-run", "--json", *sources)
+    assert {name: one["new"] + one["still_written"] for name, one in said.json["sources"].items()} == {
+        "photos": 1, "photos_2": 1,
+    }  # fmt: skip
+    assert not (home.path / "mediapipe.toml").exists()
+    assert not list(home.path.rglob(".mediapipe-root"))
+
+    home.watch(folders[0])
+    before = (home.path / "mediapipe.toml").read_bytes()
+    with home.opened():
+        assert home.run()["kept"] == 1, "the time zone was fixed by a dry run"
+        said = home.cli("run", "--dry-run", *sources)
+        assert "nothing was written" in said.err
+        assert "photos_2: 1 files, " in said.err
+    assert (home.path / "mediapipe.toml").read_bytes() == before
+
+
 def test_from_and_to_take_only_photos_of_these_days(home: Home, photos: Callable[..., Path]) -> None:
     source = photos(*FOUR)
     home.watch(source, start="2010-01-01")

@@ -33,6 +33,8 @@ _COMMANDS = {
     "acknowledge": ("report", "Say that you have seen that a file is damaged, rejected or missing."),
     "undo": ("undo", "Bring a file back from the trash to where it stood."),
     "demo": ("demo", "Show the whole thing with a made-up iCloud, without an account."),
+    "trash": ("trash", "Delete what has been in the trash long enough."),
+    "restore": ("restore", "Put the catalog back to what a dump holds."),
     "doctor": ("doctor", "Check the installation and say what to change."),
     "config": ("config", "Show the settings and where each comes from."),
 }

@@ -95,5 +95,18 @@ def _platform_looks(platform: Platform) -> Iterator[Look]:
             )
         else:
             yield Look(f"destination {name}", "ok", str(platform.roots[f"destination:{name}"]))
+    yield _trash_look(platform)
     running = is_up(platform.settings.home)
     yield Look("services", "ok", f"running at {running.url}" if running else "not running; mediapipe-assets up")
+
+
+def _trash_look(platform: Platform) -> Look:
+    from pipeline.emptying import summary
+
+    found, keep = summary(platform.roots), platform.settings.trash.keep_days
+    if found.oldest is None:
+        return Look("trash", "ok", "empty")
+    words = f"{found.files} files, {found.bytes / 1e6:.1f} MB, the oldest of {found.oldest}"
+    if (platform.today - found.oldest).days <= keep:
+        return Look("trash", "ok", f"{words}; kept for {keep} days at least")
+    return Look("trash", "warning", f"{words}, longer than {keep} days; mediapipe-assets trash empty --dry-run")

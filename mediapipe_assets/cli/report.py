@@ -264,6 +264,7 @@ def status(as_json: bool) -> int:
     from catalog import findings
     from catalog.counts import destination_counts, library_counts
     from mediapipe_assets.platform import open_platform
+    from pipeline.emptying import summary
     from pipeline.left import failed_files
 
     start = time.monotonic()
@@ -276,6 +277,7 @@ def status(as_json: bool) -> int:
             library["kept"] -= len(failed)
             library["failed"] += len(failed)
             library["damaged"] -= findings.count_damaged(connection, sorted(failed))
+        thrown_away = summary(platform.roots)
         nothing = {"staged": 0, "uploaded": 0, "verified": 0, "pending": 0, "failed": 0, "bytes": 0}
         seconds = round(time.monotonic() - start, 2)
         report = {
@@ -283,6 +285,11 @@ def status(as_json: bool) -> int:
             "seconds": seconds,
             "files_per_minute": 0.0,
             "destinations": {name: delivered.get(name, nothing) for name in {*platform.destinations, *delivered}},
+            "trash": {
+                "files": thrown_away.files,
+                "bytes": thrown_away.bytes,
+                "oldest": thrown_away.oldest.isoformat() if thrown_away.oldest else None,
+            },
             "home": str(platform.settings.home),
         }
         if as_json:
@@ -309,6 +316,8 @@ def _print_status(platform: Platform, report: Mapping[str, Any]) -> None:
     ]
     for name, one in report["destinations"].items():
         rows.append((name, f"{one['verified']} of {one['staged']} verified, {_waiting(one)}{one['failed']} failed"))
+    if (trash := report["trash"])["files"]:
+        rows.append(("trash", f"{trash['files']} files, {_megabytes(trash['bytes'])}, the oldest of {trash['oldest']}"))
     _print_rows(console, rows)
     _print_places(console, platform)
 

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -47,6 +47,10 @@ class Wishes:
         from catalog.work import Scope
 
         return Scope(self.first or date.min, self.last or date.max)
+
+    def goes_through(self, stage: Sequence[str]) -> bool:
+        """Returns whether a stage is part of the run, by the parts of its name."""
+        return self.destination is None or len(stage) == 1 or stage[0] == self.destination
 
 
 @click.command()
@@ -88,7 +92,7 @@ def run(
     """
     from resources.folder import list_names
     from resources.settings import home_folder
-    from resources.settings_file import add_source
+    from resources.settings_file import add_source, as_sources
 
     if first and last and last < first:
         raise click.UsageError("--to is before --from")
@@ -99,7 +103,11 @@ def run(
     home = home_folder()
     for folder in source_folders:
         list_names(folder.expanduser())
-    names = [add_source(home, folder.expanduser().absolute()) for folder in source_folders]
+    overrides: dict[str, object] = {}
+    if dry_run:  # remembered, it would be taken in by a running `up` in a moment
+        names, overrides = as_sources(home, source_folders)
+    else:
+        names = [add_source(home, folder.expanduser().absolute()) for folder in source_folders]
     wishes = Wishes(
         sources=names,
         first=first.date() if first else None,
@@ -110,15 +118,15 @@ def run(
         limit=limit,
         as_json=as_json,
     )
-    return _run(home, wishes)
+    return _run(home, wishes, overrides)
 
 
-def _run(home: Path, wishes: Wishes) -> int:
+def _run(home: Path, wishes: Wishes, overrides: Mapping[str, object]) -> int:
     from mediapipe_assets.platform import open_platform
     from resources.settings import load_settings
     from resources.settings_file import record_first_start
 
-    settings = load_settings(home)
+    settings = load_settings(home, overrides=overrides)
     if not any(source.enabled for source in settings.sources.values()):
         raise click.UsageError(
             "no folder is watched yet. Say which: mediapipe-assets run --source DIR; or set an Apple ID: "
@@ -127,12 +135,13 @@ def _run(home: Path, wishes: Wishes) -> int:
     if wishes.destination and wishes.destination not in settings.destinations:
         known = ", ".join(settings.destinations) or "none"
         raise click.UsageError(f"there is no destination called {wishes.destination}; there is: {known}")
+    if wishes.dry_run:
+        with open_platform(home, overrides=overrides) as platform:
+            return _dry_run(platform, wishes)
     record_first_start(home, settings.timezone, settings.start_date)
     start = time.monotonic()
-    with open_platform(home, prepare=not wishes.dry_run or not _is_started(home)) as platform:
-        _check_destinations(platform, wishes)
-        if wishes.dry_run:
-            return _dry_run(platform, wishes)
+    with open_platform(home, prepare=True) as platform:
+        _check_destinations(platform)
         done = _work(platform, wishes)
         done.seconds = time.monotonic() - start
         report = run_report(platform, done)
@@ -145,11 +154,7 @@ def _run(home: Path, wishes: Wishes) -> int:
     return FAILED_FILES if report["failed"] else OK
 
 
-def _is_started(home: Path) -> bool:
-    return (home / "database").exists()
-
-
-def _check_destinations(platform: Any, wishes: Wishes) -> None:
+def _check_destinations(platform: Any) -> None:
     for destination in platform.destinations.values():
         destination.prepare()
 
@@ -188,38 +193,62 @@ def _due(platform: Any, wishes: Wishes, *, unseen: bool = False) -> list[date]:
 
 
 def _dry_run(platform: Any, wishes: Wishes) -> int:
+    platform.prepare_to_look()
+    problems = platform.problems()
     looks = _look(platform, wishes, record=False)
-    due, lacking = _due(platform, wishes), [str(one) for one in _shortages(platform)]
+    found = sum(one.new for one in looks), sum(one.new_bytes for one in looks)
+    due, lacking = _due(platform, wishes), [str(one) for one in _shortages(platform, wishes, found)]
     report = {
         "dry_run": True,
         "sources": {
-            one.source: {"listed": one.listed, "new": one.new, "bytes": one.new_bytes, "gone": one.gone}
+            one.source: {
+                "listed": one.listed,
+                "new": one.new,
+                "bytes": one.new_bytes,
+                "gone": one.gone,
+                "still_written": one.unsettled,
+            }
             for one in looks
         },
         "dates_due": [day.isoformat() for day in due],
         "shortages": lacking,
+        "problems": problems,
     }
     if wishes.as_json:
         click.echo(json.dumps(report))
         return OK
     for one in looks:
         say(f"{one.source}: {one.listed} files, {one.new} of them new ({one.new_bytes / 1e6:.1f} MB), {one.gone} gone")
+        if one.unsettled:
+            say(f"{one.source}: {one.unsettled} more are still being written.")
     say(f"{len(due)} dates known already have something to do.")
     for shortage in lacking:
         say(f"Not enough room: {shortage}")
+    for problem in problems:
+        say(problem)
     say("Dry run: nothing was written.")
     return OK
 
 
-def _shortages(platform: Any) -> list[Any]:
+def _shortages(platform: Any, wishes: Wishes, unrecorded: tuple[int, int] = (0, 0)) -> list[Any]:
     from pipeline.space import estimate
 
-    return estimate(platform)
+    names = [query.stage for query in platform.queries(aged=True)]
+    stages = [name for name in names if wishes.goes_through(name.split("/"))]
+    return estimate(
+        platform,
+        wishes.scope,
+        stages=stages,
+        redo=wishes.redo,  # type: ignore[arg-type]  # click knows the choices
+        limit=wishes.limit,
+        unrecorded=unrecorded,
+    )
 
 
 def _work(platform: Any, wishes: Wishes) -> Done:
     from pipeline.failures import RefusedForSafety
     from pipeline.planning import merge_dates
+    from pipeline.space import NO_ROOM
 
     done = Done(wishes.scope, wishes.destination)
     looks = _look(platform, wishes, record=True)
@@ -228,8 +257,8 @@ def _work(platform: Any, wishes: Wishes) -> Done:
         for folder, reason in one.unreadable:
             done.notes.append(f"The folder {folder} in “{one.source}” could not be read: {reason}.")
     libraries = _read_icloud(platform, wishes, done)
-    if missing := _shortages(platform):
-        raise RefusedForSafety("Not enough room, so nothing was written. " + " ".join(map(str, missing)))
+    if missing := _shortages(platform, wishes):
+        raise RefusedForSafety(NO_ROOM + " ".join(map(str, missing)))
     days = _due(platform, wishes, unseen=True)
     if not days:
         return done
@@ -329,7 +358,4 @@ class _Session:
     def _selection(self) -> list[Any]:
         graph = self._definitions.resolve_asset_graph()
         keys = sorted(graph.executable_asset_keys)
-        only = self._wishes.destination
-        if only is None:
-            return keys
-        return [key for key in keys if len(key.path) == 1 or key.path[0] == only]
+        return [key for key in keys if self._wishes.goes_through(key.path)]

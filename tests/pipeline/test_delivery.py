@@ -10,7 +10,8 @@ from sqlalchemy import Engine, text
 
 from catalog import bundles, deliveries, renditions, tables
 from catalog.findings import MadeRendition, StoredOriginal
-from pipeline.deliver import StagedStage
+from pipeline.deliver import StagedStage, UploadedStage
+from pipeline.failures import RunStopped
 from pipeline.library import LibraryStage
 from pipeline.soundness import unsound_originals, unsound_renditions
 from pipeline.stage import StageReport, work_off
@@ -86,6 +87,19 @@ def test_a_rendition_that_comes_late_completes_a_destination_that_takes_both(eng
     add_rendition(engine, content, 1)
     stage(engine, "both")
     assert sent(engine) == [ORIGINAL, RENDITION]
+
+
+def test_a_destination_whose_disk_is_away_stops_the_run_before_a_file_is_tried(engine: Engine, tmp_path: Path) -> None:
+    archive = ArchiveFolder("pixel", tmp_path / "mount", "original")
+    archive.path.mkdir()  # an empty mount point
+    add_member(engine)
+    stage(engine, "original")
+    roots = {name: tmp_path / name for name in ("renditions", "trash")}
+    with lease(engine) as lease_id, pytest.raises(RunStopped, match=r"disk seems to be away\. Mount it, then run"):
+        work_off(UploadedStage(archive, {"originals": tmp_path}, roots), a_run(engine, lease_id))
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM work")).scalar_one() == 0
+    assert list(archive.path.iterdir()) == []
 
 
 # ------------------------------------------------------------------ the library
