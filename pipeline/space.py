@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from catalog import work
 from catalog.deliveries import stage_name
 from catalog.renditions import COMPRESSED
-from catalog.sources import ORIGINALS
+from catalog.sources import ICLOUD_ORIGINALS, ORIGINALS, STORING
 from catalog.work import ALL_DAYS, ClaimRules, Redo, Scope, WorkQuery
 from pipeline import layout
 from pipeline.assembly import Platform
@@ -78,10 +78,11 @@ class _Estimate:
         new_files, new_bytes = unrecorded if ORIGINALS in self.queries else (0, 0)
         copied = [name for name, spec in platform.sources.items() if spec.copied]
         files, stored = self._due(ORIGINALS, "s.size")
-        files, stored = files + new_files, stored + new_bytes
-        originals = self._due(ORIGINALS, _COPIED, copied=copied)[1] + (new_bytes if copied else 0)
+        downloads, downloaded = self._due(ICLOUD_ORIGINALS, "s.size")
+        files, stored = files + downloads + new_files, stored + downloaded + new_bytes
+        originals = self._due(ORIGINALS, _COPIED, copied=copied)[1] + downloaded + (new_bytes if copied else 0)
         compressing = COMPRESSED in self.queries
-        coming = self._due(ORIGINALS, _COMPRESSED_SOME_DAY)[1] + new_bytes if compressing else 0
+        coming = sum(self._due(stage, _COMPRESSED_SOME_DAY)[1] for stage in STORING) + new_bytes if compressing else 0
         first = int(RENDITION_SHARE * (coming + self._due(COMPRESSED, _FIRST_RENDITION)[1]))
         following = self._due(COMPRESSED, _NEXT_RENDITION)[1]
         writes = [

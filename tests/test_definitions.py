@@ -167,13 +167,14 @@ def test_without_a_destination_switched_on_the_library_waits_for_nothing(tmp_pat
     assert not [key for key in defs.resolve_asset_graph().get_all_asset_keys() if "verified" in key.to_user_string()]
 
 
-def test_icloud_beside_the_archive_leaves_the_chain_of_folders_as_it_is(tmp_path: Path) -> None:
-    beside = {"sources": {"icloud": {"apple_id": "me@example.com"}}, "destinations": {"icloud": {"enabled": True}}}
+def test_icloud_as_a_source_adds_its_library_and_its_originals_and_nothing_else(tmp_path: Path) -> None:
+    beside = {"sources": {"icloud": {"apple_id": "me@example.com"}}}
     keys = [
         build_defs(load_settings(tmp_path, overrides=overrides, environ={})).resolve_asset_graph().get_all_asset_keys()
         for overrides in ({}, beside)
     ]
-    assert keys[0] == keys[1]
+    assert keys[1] - keys[0] == {dg.AssetKey("icloud_library"), dg.AssetKey("icloud_originals")}
+    assert keys[0] < keys[1]
 
 
 def test_an_override_takes_the_place_of_a_resource(settings: Settings) -> None:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pebble import ProcessExpired
 from sqlalchemy import Engine, text
 
 from catalog import bundles, deliveries, renditions
@@ -31,7 +30,7 @@ from pipeline.release import ReleaseStage
 from pipeline.stage import Stage, StageReport, work_off
 from pipeline.trash import NotMoved, find_trashed, move_to_trash, restore, undo_release
 from resources.archive import ArchiveFolder, NotReleased
-from resources.compute import Task
+from resources.compute import Task, WorkerDied
 from resources.delivery import DeletionProof, Evidence, Intent
 from resources.settings import load_settings
 from tests.the_catalog import DAY, InlinePool, a_run, add_stored, lease
@@ -582,7 +581,7 @@ class DyingPool(InlinePool):
         if self._after:
             InlinePool.submit(self, task, timeout).result()
         future: Future[Any] = Future()
-        future.set_exception(ProcessExpired("killed", -9))
+        future.set_exception(WorkerDied("killed"))
         return future
 
 
