@@ -105,6 +105,25 @@ def with_content_identifier(connection: Connection, identifier: str) -> list[int
     )
 
 
+_LOOK = (
+    "phash, thumbnail_path, width, height, orientation, duration_seconds, make, model, content_identifier, "
+    "image_unique_id, subsec, has_gps, state, reason"
+)
+_LOOK_VALUES = ", ".join(f"{name.strip()} = :{name.strip()}" for name in _LOOK.split(","))
+
+
+def record_look(connection: Connection, media_file_id: int, values: Mapping[str, object]) -> None:
+    """Writes what another look at a content found; one that turns out to be whole is compared and compressed anew."""
+    connection.execute(
+        text(
+            f"UPDATE media_files SET {_LOOK_VALUES}, "
+            "deduplicated_at = CASE WHEN :state = 'damaged' THEN deduplicated_at END, "
+            "plan_fingerprint = CASE WHEN :state = 'damaged' THEN plan_fingerprint END WHERE id = :id"
+        ),
+        {**{name.strip(): values[name.strip()] for name in _LOOK.split(",")}, "id": media_file_id},
+    )
+
+
 def mark_deduplicated(connection: Connection, media_file_id: int) -> None:
     """Records that a content was compared and bundled."""
     connection.execute(text("UPDATE media_files SET deduplicated_at = now() WHERE id = :id"), {"id": media_file_id})

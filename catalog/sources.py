@@ -26,7 +26,7 @@ class SourceState:
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One observation that waits to be stored."""
+    """One observation; `media_file_id` is None while it waits to be stored."""
 
     id: int
     source: str
@@ -40,6 +40,7 @@ class SourceFile:
     capture_provenance: str
     capture_flag: str | None
     partition_date: date
+    media_file_id: int | None
 
 
 ORIGINALS = "folder_originals"
@@ -55,6 +56,24 @@ to_store = WorkQuery(
 def to_store_from(names: Sequence[str]) -> WorkQuery:
     """Returns the observations that wait, of some sources: those that are switched on and there."""
     return replace(to_store, where=f"{to_store.where} AND s.source = ANY(:sources)", params={"sources": list(names)})
+
+
+def to_store_or_look_at_again(names: Sequence[str], roots: Sequence[str], run_id: str) -> WorkQuery:
+    """Returns what waits, and the observations that damaged contents were kept from.
+
+    Args:
+        names: The sources that are switched on and there.
+        roots: The roots in which contents can be read.
+        run_id: The run that asks; what it has looked at itself is not due a second time.
+    """
+    again = (
+        "s.state = 'kept' AND s.media_file_id IN (SELECT m.id FROM media_files m WHERE m.state = 'damaged' "
+        "AND m.stored_root = ANY(:roots) AND NOT EXISTS (SELECT 1 FROM pipeline_logs l "
+        "WHERE l.media_file_id = m.id AND l.run_id = :run_id AND l.stage = :look_stage))"
+    )
+    waiting = to_store_from(names)
+    params = {**waiting.params, "roots": list(roots), "run_id": run_id, "look_stage": ORIGINALS}
+    return replace(waiting, where=f"(({waiting.where}) OR ({again}))", params=params)
 
 
 def register_source(connection: Connection, name: str, kind: str, location: str) -> SourceState:
@@ -228,7 +247,7 @@ def load_source_files(connection: Connection, ids: Sequence[int]) -> list[Source
     rows = connection.execute(
         text(
             "SELECT id, source, source_id, version, kind, size, mtime_ns, capture_local, capture_offset_minutes, "
-            "capture_provenance, capture_flag, partition_date FROM source_files WHERE id = ANY(:ids)"
+            "capture_provenance, capture_flag, partition_date, media_file_id FROM source_files WHERE id = ANY(:ids)"
         ),
         {"ids": list(ids)},
     )

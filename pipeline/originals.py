@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,33 @@ from sqlalchemy import Connection
 
 from catalog import media, renditions, sources, work
 from catalog.logs import log_event
+from catalog.media import MediaFile
 from catalog.paths import from_text, to_text
 from catalog.sources import SourceFile
 from catalog.work import WorkQuery
-from media.files import ORIGINAL_MODE, SourceChanged, commit_part, hash_file, make_folder_below, part_path
-from media.ingest import ingest
+from media.files import (
+    ORIGINAL_MODE,
+    ContentMismatch,
+    Hashes,
+    SourceChanged,
+    commit_part,
+    hash_file,
+    make_folder_below,
+    part_path,
+)
+from media.ingest import ingest, look_at_copy
 from pipeline import layout
 from pipeline.dating import FIRST_SEEN, date_anew
 from pipeline.discovery import DateRules
 from pipeline.failures import is_task_timeout
 from pipeline.run import Run
-from pipeline.stage import Outcome, Stage
+from pipeline.stage import WORKER_TRIES, Outcome, Stage
 from resources.compute import Task, WorkerDied
 from resources.folder import is_there
 
 CHANGED_TRIES = 3
+DECODE_TRIES = 2
+IN_SOURCE = "source:"  # before a source's name, the root of what is left there
 SLOWEST_READ = 5_000_000  # bytes a second, from a tired NAS over wireless
 
 
@@ -42,22 +55,52 @@ class SourceRoot:
     copied: bool
 
 
+class Step(Enum):
+    """How much a task asks of a file. A file that no task survives is asked for less, and then for more again."""
+
+    ALL = "read it, and decode the copy while it is written"
+    READ = "only read it, until its bytes are whole here"
+    DECODE = "decode what is whole here"
+    STORE = "take it as it is, without a decode"
+
+
 @dataclass(slots=True)
 class Item:
-    """An observation, where its file is, and what else has its size."""
+    """An observation, where its file is, and what else has its size.
+
+    Attributes:
+        file: The observation.
+        path: The file to read.
+        known: The sums of kept contents of its size.
+        part: The private copy to make, None for a file that stays where it is.
+        damaged: The content that was called damaged, for a file that is kept and looked at again.
+        unreadable: Why its date could not be read.
+        step: What its next task does.
+        hashes: Of the bytes that are whole here.
+        deaths: How many decodes of them alone were not survived.
+        broken: What is wrong with the file, should nothing survive its decode.
+    """
 
     file: SourceFile
     path: Path
     known: list[str]
     part: Path | None
-    broken: str | None = None
+    damaged: MediaFile | None = None
     unreadable: OSError | None = None
+    step: Step = Step.ALL
+    hashes: Hashes | None = None
+    deaths: int = 0
+    broken: str | None = None
 
 
 class OriginalsStage(Stage[Item]):
     """Stores what was observed: one read computes every hash while it copies."""
 
     name = sources.ORIGINALS
+    too_slow = (
+        "it was too slow to read: its disk or mount is slow or busy. It is tried again; raise "
+        "compute.ingest_timeout_seconds if it is always so slow"
+    )
 
     def __init__(
         self, roots: Mapping[str, Path], source_roots: Mapping[str, SourceRoot], seconds: float, rules: DateRules
@@ -76,26 +119,45 @@ class OriginalsStage(Stage[Item]):
         self._rules = rules
 
     def query(self, run: Run) -> WorkQuery:
-        """Returns the observations that wait, of the sources that are there: an unmounted disk fails no file."""
-        return sources.to_store_from([name for name, root in self._sources.items() if is_there(root.path)])
+        """Returns the observations that wait, of the sources that are there: an unmounted disk fails no file.
+
+        A run that does everything again also looks at what was called damaged: a later version may read it.
+        """
+        present = [name for name, root in self._sources.items() if is_there(root.path)]
+        if run.redo != "all":
+            return sources.to_store_from(present)
+        roots = [layout.ORIGINALS, *(f"{IN_SOURCE}{name}" for name in present)]
+        return sources.to_store_or_look_at_again(present, roots, run.run_id)
 
     def load(self, connection: Connection, ids: Sequence[int], run: Run) -> Sequence[Item]:
         """Reads the observations and the contents that have their sizes."""
         files = sources.load_source_files(connection, ids)
         unreadable: dict[int, OSError] = {}
-        if undated := [file for file in files if file.capture_provenance == FIRST_SEEN]:
+        if undated := [file for file in files if file.capture_provenance == FIRST_SEEN and file.media_file_id is None]:
             moved, unreadable = self._date_anew(undated, run)
             files = sources.load_source_files(connection, [one for one in ids if one not in moved])
+        kept = media.load_media(connection, [file.media_file_id for file in files if file.media_file_id is not None])
+        damaged = {one.id: one for one in kept}
         items = []
         for file in files:
-            root = self._sources[file.source]
-            folder = self._roots[layout.ORIGINALS] / layout.day_folder(file.partition_date)
-            known = media.contents_of_size(connection, file.size)
-            part = part_path(folder / str(file.id), run.tag) if root.copied else None
-            item = Item(file, root.path / from_text(file.source_id), known, part)
-            item.unreadable = unreadable.get(file.id)
+            if file.media_file_id is not None:
+                item = self._item_to_look_at_again(file, damaged[file.media_file_id])
+            else:
+                item = self._item_to_store(file, media.contents_of_size(connection, file.size), run)
+                item.unreadable = unreadable.get(file.id)
             items.append(item)
         return items
+
+    def _item_to_store(self, file: SourceFile, known: list[str], run: Run) -> Item:
+        root = self._sources[file.source]
+        folder = self._roots[layout.ORIGINALS] / layout.day_folder(file.partition_date)
+        part = part_path(folder / str(file.id), run.tag) if root.copied else None
+        return Item(file, root.path / from_text(file.source_id), known, part)
+
+    def _item_to_look_at_again(self, file: SourceFile, damaged: MediaFile) -> Item:
+        source = damaged.stored_root.removeprefix(IN_SOURCE)
+        root = self._roots[layout.ORIGINALS] if damaged.stored_root == layout.ORIGINALS else self._sources[source].path
+        return Item(file, root / from_text(damaged.stored_path), [], None, damaged)
 
     def _date_anew(self, undated: Sequence[SourceFile], run: Run) -> tuple[set[int], dict[int, OSError]]:
         """Dates what could not be read when it was found; what moves to another day is due there, not here.
@@ -124,44 +186,70 @@ class OriginalsStage(Stage[Item]):
         return item.file.source_id
 
     def task(self, item: Item, run: Run) -> Task:
-        """Reads, copies, hashes and looks at the file.
+        """Reads, copies, hashes and looks at the file, or does that part of it which its step says.
 
         Raises:
             OSError: Its date could not be read just now.
         """
         if item.unreadable is not None:
             raise item.unreadable
-        if item.part is not None:
-            make_folder_below(self._roots[layout.ORIGINALS], item.part.parent)
-        options = {
-            "known": item.known,
-            "thumbnail": str(self._thumbnail(item)),
-            "tag": run.tag,
-            "decode": item.broken is None,
-        }
-        return Task(ingest, (str(item.path), str(item.part) if item.part else None), options)
+        look = {"thumbnail": str(self._thumbnail(item)), "tag": run.tag, "decode": item.step in (Step.ALL, Step.DECODE)}
+        if item.part is None:
+            return Task(ingest, (str(item.path), None), {"known": item.known, **look})
+        if item.hashes is not None:
+            return Task(look_at_copy, (str(item.part), item.path.name, item.hashes), look)
+        make_folder_below(self._roots[layout.ORIGINALS], item.part.parent)
+        return Task(ingest, (str(item.path), str(item.part)), {"known": item.known, **look})
 
     def timeout(self, item: Item) -> float:
         """Returns the seconds that reading and one decode may take."""
-        return self._seconds + item.file.size / SLOWEST_READ
+        seconds = self._seconds + item.file.size / SLOWEST_READ
+        # Where there is no copy, the decoder reads the file once more from where it stands; that it was just read
+        # whole within its time says how long this takes at most.
+        return seconds + self._seconds if item.part is None and item.step is Step.DECODE else seconds
 
     def again(self, item: Item, run: Run, result: Any, tries: int) -> Task | None:
-        """Tries a file again that changed under the read, and one that its decoder did not survive without decoding."""
-        if isinstance(result, Mapping) and result["outcome"] == "changed" and tries < CHANGED_TRIES:
-            return self.task(item, run)
-        if (another := super().again(item, run, result, tries)) is not None:
-            return another
+        """Tries a file again that changed under the read, and takes one step by step that no task survived.
+
+        A file is called damaged only when its bytes were whole here and a decode of them alone was not survived
+        twice. A disk that is slow, or a machine that has too much to do, says nothing about the file.
+        """
+        if isinstance(result, Mapping):
+            return self._after(item, run, result, tries)
         too_slow = is_task_timeout(result)
-        if (too_slow or isinstance(result, WorkerDied | MemoryError)) and item.broken is None:
-            what = "took too long" if too_slow else "crashed or ran out of memory"
-            item.broken = f"decoding it {what}, so it is taken for damaged"
+        if not (too_slow or isinstance(result, WorkerDied | MemoryError)):
+            return None
+        if item.step is Step.ALL:
+            if isinstance(result, WorkerDied) and tries < WORKER_TRIES:
+                return self.task(item, run)
+            if too_slow and _was_still_read(item):
+                return None
+            item.step = Step.READ
+        elif item.step is Step.DECODE:
+            item.deaths += 1
+            if item.deaths >= DECODE_TRIES:
+                what = "took too long" if too_slow else "crashed or ran out of memory"
+                item.broken = f"decoding it {what}, so it is taken for damaged"
+                item.step = Step.STORE
+        else:
+            return None
+        return self.task(item, run)
+
+    def _after(self, item: Item, run: Run, result: Mapping[str, Any], tries: int) -> Task | None:
+        if result["outcome"] == "changed" and tries < CHANGED_TRIES:
             return self.task(item, run)
-        return None
+        if result["outcome"] != "stored" or item.step is not Step.READ:
+            return None
+        item.hashes = {"sha256": result["sha256"], "apple_checksum": result["apple_checksum"], "size": result["size"]}
+        item.step = Step.DECODE
+        return self.task(item, run)
 
     def record(self, connection: Connection, item: Item, result: Any, run: Run) -> Outcome:
         """Gives a new content its final path and row; of a known one, remembers where it was seen."""
         if result["outcome"] == "changed":
             raise SourceChanged(result["reason"])
+        if item.damaged is not None:
+            return self._looked_again(connection, item, item.damaged, result, run)
         if result["outcome"] == "rejected":
             return self._reject(connection, item, result["reason"], run)
         media.lock_content(connection, result["sha256"])
@@ -172,10 +260,29 @@ class OriginalsStage(Stage[Item]):
         return self._keep(connection, item, result, run)
 
     def failed(self, connection: Connection, item: Item, reason: str, run: Run) -> None:
-        """Leaves the observation as failed, with its reason."""
+        """Leaves the observation as failed, with its reason; what is kept stays kept."""
+        if item.damaged is not None:
+            self._log(connection, run, item, "failed", item.damaged.id, reason)
+            return
         self._discard(item)
         sources.settle(connection, item.file.id, "failed", reason=reason)
         self._log(connection, run, item, "failed", None, reason)
+
+    def _looked_again(
+        self, connection: Connection, item: Item, damaged: MediaFile, result: Mapping[str, Any], run: Run
+    ) -> Outcome:
+        """Writes what is known now of a content that was called damaged."""
+        if result.get("sha256") != damaged.sha256:
+            raise ContentMismatch(
+                f"{item.path} no longer holds the bytes that were recorded for it ({damaged.sha256[:12]}…); "
+                "`mediapipe-assets history FILE` names the copies that were verified"
+            )
+        damage = item.broken or result.get("damage")
+        row = self._row(item, result, damaged.stored_root, damaged.stored_path, damage)
+        row["thumbnail_path"] = row["thumbnail_path"] or damaged.thumbnail_path
+        media.record_look(connection, damaged.id, row)
+        self._log(connection, run, item, "looked at again", damaged.id, damage or "it is whole after all")
+        return Outcome("still_damaged" if damage else "whole_after_all", note=damage)
 
     def _reject(self, connection: Connection, item: Item, reason: str, run: Run) -> Outcome:
         sources.settle(connection, item.file.id, "rejected", reason=reason)
@@ -187,7 +294,7 @@ class OriginalsStage(Stage[Item]):
         if sources.kept_observation_is_gone(connection, kept) and not rendition:
             sources.settle(connection, item.file.id, "renamed", media_file_id=kept)
             if item.part is None:
-                media.left_in_place_at(connection, kept, f"source:{item.file.source}", item.file.source_id)
+                media.left_in_place_at(connection, kept, f"{IN_SOURCE}{item.file.source}", item.file.source_id)
             self._log(connection, run, item, "renamed", kept, None)
             self._bundle_siblings(connection, item)
             return Outcome("renamed")
@@ -211,7 +318,7 @@ class OriginalsStage(Stage[Item]):
     def _keep(self, connection: Connection, item: Item, result: Mapping[str, Any], run: Run) -> Outcome:
         file = item.file
         if item.part is None:
-            root, stored = f"source:{file.source}", file.source_id
+            root, stored = f"{IN_SOURCE}{file.source}", file.source_id
         else:
             root, name = layout.ORIGINALS, os.path.basename(from_text(file.source_id))
             path = layout.original_path(file.partition_date, name, result["sha256"])
@@ -277,6 +384,16 @@ class OriginalsStage(Stage[Item]):
             media_file_id=kept,
             detail=detail,
         )
+
+
+def _was_still_read(item: Item) -> bool:
+    """Returns whether a copy that was ended had not all bytes yet: then it was the reading that took so long."""
+    if item.part is None:
+        return False
+    try:
+        return item.part.stat().st_size < item.file.size
+    except FileNotFoundError:
+        return True
 
 
 def _is_taken(final: Path, sha256: str) -> bool:

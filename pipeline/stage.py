@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 
 from catalog import work
 from catalog.work import WorkQuery
-from pipeline.failures import RunStopped, in_words, stops_the_run
+from pipeline.failures import TOO_SLOW, RunStopped, in_words, is_task_timeout, stops_the_run
 from pipeline.run import Run
 from resources.compute import Task, WorkerDied
 
@@ -52,9 +52,11 @@ class Stage(ABC, Generic[Item]):
 
     Attributes:
         name: The stage's name, under which it claims and reports.
+        too_slow: Why a file failed whose task took too long, and what to do.
     """
 
     name: str
+    too_slow: str = TOO_SLOW
 
     @abstractmethod
     def query(self, run: Run) -> WorkQuery:
@@ -244,7 +246,7 @@ def _settle(stage: Stage[Item], run: Run, session: Connection, item: Item, resul
     except Exception as error:
         if (stop := stops_the_run(error)) is not None:
             raise stop from error
-        reason = in_words(error)
+        reason = stage.too_slow if is_task_timeout(error) else in_words(error)
         with session.begin():
             if not work.fail(session, stage.name, stage.row_id(item), run.lease_id, reason, run.backoff_seconds):
                 raise RunStopped(LOST_LEASE) from error

@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -182,9 +182,12 @@ def _sum(one: Any, other: Any) -> Any:
 
 def _due(platform: Any, wishes: Wishes) -> list[date]:
     days = platform.due_dates(aged=True, redo=wishes.redo)
-    if wishes.redo == "all" and wishes.first and wishes.last:
-        days = sorted({*days, wishes.first, wishes.last})
     first, last = wishes.first or date.min, wishes.last or date.max
+    if wishes.redo == "all" and wishes.first and wishes.last:
+        # What is finished is due again only in a run that covers it, so every day between the two is asked for.
+        rules = platform.date_rules()
+        start, end = max(first, rules.start), min(last, rules.last)
+        days = sorted({*days, *(start + timedelta(days=number) for number in range((end - start).days + 1))})
     return [day for day in days if first <= day <= last]
 
 
