@@ -14,13 +14,14 @@ from sqlalchemy import Connection, text
 
 @dataclass(frozen=True, slots=True)
 class LibraryCounts:
-    """found = kept + duplicates + rejected + failed; damaged is a part of kept; pending comes on top."""
+    """found = kept + duplicates + rejected + failed; damaged and missing are parts of kept; pending comes on top."""
 
     found: int
     kept: int
     duplicates: int
     rejected: int
     damaged: int
+    missing: int
     failed: int
     pending: int
     renditions: int
@@ -53,6 +54,7 @@ def library_counts(connection: Connection) -> LibraryCounts:
     kept = connection.execute(
         text(
             "SELECT count(*) AS kept, count(*) FILTER (WHERE m.state = 'damaged') AS damaged, "
+            "count(m.missing_since) AS missing, "
             "count(m.rendition_id) AS renditions, coalesce(sum(m.size), 0) AS before, "
             "coalesce(sum(coalesce(r.size, m.size)), 0) AS after "
             "FROM media_files m LEFT JOIN renditions r ON r.id = m.rendition_id"
@@ -67,6 +69,7 @@ def library_counts(connection: Connection) -> LibraryCounts:
         duplicates=observed.duplicates,
         rejected=observed.rejected,
         damaged=kept.damaged,
+        missing=kept.missing,
         failed=observed.failed,
         pending=observed.pending,
         renditions=kept.renditions,

@@ -64,6 +64,35 @@ def damaged(connection: Connection, limit: int) -> tuple[int, list[Named]]:
     return int(total), [Named(row.stored_path, row.reason) for row in rows]
 
 
+_PROVEN = (
+    "EXISTS (SELECT 1 FROM bundle_members b JOIN deliveries d ON d.bundle_member_id = b.id "
+    "WHERE b.media_file_id = m.id AND d.role = 'original' AND d.state = 'verified' AND d.sha256 = m.sha256)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Contents whose originals are gone from where they were left: how many, and those without a proven copy."""
+
+    total: int
+    unproven: int
+    named: list[Named]
+
+
+def missing(connection: Connection, limit: int) -> Missing:
+    """Returns what is known of the contents that are missing at any date; what was acknowledged is only counted."""
+    total = connection.execute(text("SELECT count(*) FROM media_files WHERE missing_since IS NOT NULL")).scalar_one()
+    where = f"m.missing_since IS NOT NULL AND coalesce(m.acknowledged_at < m.missing_since, true) AND NOT {_PROVEN}"
+    unproven = connection.execute(text(f"SELECT count(*) FROM media_files m WHERE {where}")).scalar_one()
+    rows = connection.execute(
+        text(f"SELECT stored_path, missing_since FROM media_files m WHERE {where} ORDER BY id DESC LIMIT :limit"),
+        {"limit": limit},
+    )
+    reason = "it left its source before a copy of it was proven, or was replaced there; seen on"
+    named = [Named(row.stored_path, f"{reason} {row.missing_since:%Y-%m-%d}") for row in rows]
+    return Missing(int(total), int(unproven), named)
+
+
 def rejected(connection: Connection, limit: int) -> tuple[int, list[Named]]:
     """Returns how many files were rejected, are still there and not acknowledged, and a few of them."""
     where = "state = 'rejected' AND acknowledged_at IS NULL AND gone_at IS NULL"
@@ -97,9 +126,12 @@ class StoredOriginal:
 
 
 def stored_originals(connection: Connection, scope: Scope) -> list[StoredOriginal]:
-    """Returns the originals of some days."""
+    """Returns the originals of some days, without those that are known to be missing (see `missing`)."""
     rows = connection.execute(
-        text("SELECT stored_root, stored_path, size FROM media_files WHERE partition_date BETWEEN :first AND :last"),
+        text(
+            "SELECT stored_root, stored_path, size FROM media_files WHERE missing_since IS NULL "
+            "AND partition_date BETWEEN :first AND :last"
+        ),
         _days(scope),
     )
     return [StoredOriginal(*row) for row in rows]
@@ -107,7 +139,7 @@ def stored_originals(connection: Connection, scope: Scope) -> list[StoredOrigina
 
 @dataclass(frozen=True, slots=True)
 class MadeRendition:
-    """A rendition and its original."""
+    """A rendition and its original; the root is empty while that is missing."""
 
     path: str
     size: int
@@ -120,7 +152,8 @@ def renditions_made(connection: Connection, scope: Scope) -> list[MadeRendition]
     """Returns the present renditions of some days."""
     rows = connection.execute(
         text(
-            "SELECT r.path, r.size, m.format, m.stored_root, m.stored_path FROM media_files m "
+            "SELECT r.path, r.size, m.format, CASE WHEN m.missing_since IS NULL THEN m.stored_root ELSE '' END, "
+            "m.stored_path FROM media_files m "
             "JOIN renditions r ON r.id = m.rendition_id WHERE m.partition_date BETWEEN :first AND :last"
         ),
         _days(scope),

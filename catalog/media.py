@@ -69,16 +69,6 @@ def lock_content(connection: Connection, sha256: str) -> None:
     connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:sha256, 1))"), {"sha256": sha256})
 
 
-def find_content(connection: Connection, sha256: str) -> int | None:
-    """Returns the id of a content that is kept already."""
-    return connection.execute(text("SELECT id FROM media_files WHERE sha256 = :sha256"), {"sha256": sha256}).scalar()
-
-
-def contents_of_size(connection: Connection, size: int) -> list[str]:
-    """Returns the sha256 of every kept content of a size in bytes: the candidates for an exact duplicate."""
-    return list(connection.execute(text("SELECT sha256 FROM media_files WHERE size = :size"), {"size": size}).scalars())
-
-
 def add_content(connection: Connection, values: Mapping[str, object]) -> int:
     """Writes a new content and returns its id."""
     return int(
@@ -185,23 +175,13 @@ def add_duplicate(
     return result.rowcount == 1
 
 
-def left_in_place_at(connection: Connection, media_file_id: int, root: str, path: str) -> None:
-    """Follows an original that is left in its source to its new name; one that we keep stays where it is."""
-    connection.execute(
-        text(
-            "UPDATE media_files SET stored_root = :root, stored_path = :path "
-            "WHERE id = :id AND stored_root LIKE 'source:%'"
-        ),
-        {"id": media_file_id, "root": root, "path": path},
-    )
-
-
 def acknowledge(connection: Connection, media_file_id: int) -> bool:
-    """Records that a person has seen that a file is damaged; returns whether it was news."""
+    """Records that a person has seen that a file is damaged or missing; returns whether it was news."""
     result = connection.execute(
         text(
-            "UPDATE media_files SET acknowledged_at = now() "
-            "WHERE id = :id AND state = 'damaged' AND acknowledged_at IS NULL"
+            "UPDATE media_files SET acknowledged_at = now() WHERE id = :id AND ("
+            "(state = 'damaged' AND acknowledged_at IS NULL) "
+            "OR (missing_since IS NOT NULL AND coalesce(acknowledged_at < missing_since, true)))"
         ),
         {"id": media_file_id},
     )

@@ -12,6 +12,7 @@ from datetime import date, datetime
 
 from sqlalchemy import Connection, text
 
+from catalog import standing
 from catalog.work import WorkQuery
 
 
@@ -68,7 +69,7 @@ def to_store_or_look_at_again(names: Sequence[str], roots: Sequence[str], run_id
     """
     again = (
         "s.state = 'kept' AND s.media_file_id IN (SELECT m.id FROM media_files m WHERE m.state = 'damaged' "
-        "AND m.stored_root = ANY(:roots) AND NOT EXISTS (SELECT 1 FROM pipeline_logs l "
+        "AND m.missing_since IS NULL AND m.stored_root = ANY(:roots) AND NOT EXISTS (SELECT 1 FROM pipeline_logs l "
         "WHERE l.media_file_id = m.id AND l.run_id = :run_id AND l.stage = :look_stage))"
     )
     waiting = to_store_from(names)
@@ -132,10 +133,13 @@ def add_observations(connection: Connection, rows: Sequence[Mapping[str, object]
         ),
         list(rows),
     )
+    standing.came_back(connection, rows)
 
 
 def mark_gone(connection: Connection, ids: Iterable[int]) -> int:
     """Records that files are no longer where they were seen. Nothing here is deleted by that.
+
+    A content that was left in one of them is followed to another file with its bytes, or is missing from now on.
 
     Returns:
         How many had never been stored.
@@ -150,6 +154,7 @@ def mark_gone(connection: Connection, ids: Iterable[int]) -> int:
         text("DELETE FROM work WHERE stage = :stage AND row_id = ANY(:ids) AND error IS NOT NULL"),
         {"stage": ORIGINALS, "ids": wanted},
     )
+    standing.follow_gone(connection, wanted)
     result = connection.execute(
         text(
             "UPDATE source_files SET state = 'superseded', reason = 'it was gone before it was stored' "
@@ -284,6 +289,14 @@ def kept_observation_is_gone(connection: Connection, media_file_id: int) -> bool
         {"id": media_file_id},
     ).scalar_one()
     return int(present) == 0
+
+
+def is_kept_from_another(connection: Connection, media_file_id: int) -> bool:
+    """Returns whether a content has an observation that it was kept from, there or gone."""
+    found = connection.execute(
+        text("SELECT 1 FROM source_files WHERE media_file_id = :id AND state = 'kept'"), {"id": media_file_id}
+    ).scalar()
+    return found is not None
 
 
 def observations_of(connection: Connection, media_file_ids: Sequence[int]) -> list[tuple[int, str, str, str, str]]:

@@ -132,8 +132,19 @@ def _judge_originals(platform: Platform, connection: Connection, scope: Scope) -
         len(bad),
         ("original", "reason"),
         bad,
-        "Restore the file from a verified copy: `mediapipe-assets history FILE` names them.",
+        "Copy it from a verified copy into a watched folder, under any name: `mediapipe-assets history FILE` names them.",
         more={"looked_at": len(stored)},
+    )
+
+
+def _judge_missing(platform: Platform, connection: Connection, scope: Scope) -> dg.AssetCheckResult:
+    gone = findings.missing(connection, NAMED_FILES)
+    return _result(
+        gone.unproven,
+        ("original", "reason"),
+        [(one.path, one.reason) for one in gone.named],
+        "Put the file back into a watched folder, under any name, or `mediapipe-assets acknowledge FILE`.",
+        more={"left_their_source": gone.total},
     )
 
 
@@ -261,6 +272,11 @@ _CHECKS = {
             "originals_stand_whole",
             "Every original of the run's days stands where the catalog says, with its size, read-only.",
             _judge_originals,
+        ),
+        Check(
+            "what_left_its_source_has_a_copy",
+            "Every original that was left in its source and is gone from there has a proven copy elsewhere.",
+            _judge_missing,
         ),
         Check(
             "no_file_is_damaged",

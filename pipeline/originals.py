@@ -6,20 +6,25 @@ or what a file's bytes mean (`media.ingest`).
 
 from __future__ import annotations
 
+import errno
+import itertools
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
 
-from catalog import media, renditions, sources, work
+from catalog import media, renditions, sources, standing, work
 from catalog.logs import log_event
 from catalog.media import MediaFile
 from catalog.paths import from_text, to_text
 from catalog.sources import SourceFile
+from catalog.standing import IN_SOURCE, KeptContent
 from catalog.work import WorkQuery
 from media.files import (
     ORIGINAL_MODE,
@@ -27,9 +32,11 @@ from media.files import (
     Hashes,
     SourceChanged,
     commit_part,
+    fsync_folder,
     hash_file,
     make_folder_below,
     part_path,
+    refuse_missing_root,
 )
 from media.ingest import ingest, look_at_copy
 from pipeline import layout
@@ -43,7 +50,6 @@ from resources.folder import is_there
 
 CHANGED_TRIES = 3
 DECODE_TRIES = 2
-IN_SOURCE = "source:"  # before a source's name, the root of what is left there
 SLOWEST_READ = 5_000_000  # bytes a second, from a tired NAS over wireless
 
 
@@ -71,7 +77,7 @@ class Item:
     Attributes:
         file: The observation.
         path: The file to read.
-        known: The sums of kept contents of its size.
+        known: The kept contents of its size, by their sums.
         part: The private copy to make, None for a file that stays where it is.
         damaged: The content that was called damaged, for a file that is kept and looked at again.
         unreadable: Why its date could not be read.
@@ -83,7 +89,7 @@ class Item:
 
     file: SourceFile
     path: Path
-    known: list[str]
+    known: dict[str, KeptContent]
     part: Path | None
     damaged: MediaFile | None = None
     unreadable: OSError | None = None
@@ -143,21 +149,22 @@ class OriginalsStage(Stage[Item]):
             if file.media_file_id is not None:
                 item = self._item_to_look_at_again(file, damaged[file.media_file_id])
             else:
-                item = self._item_to_store(file, media.contents_of_size(connection, file.size), run)
+                item = self._item_to_store(file, standing.kept_contents_of_size(connection, file.size), run)
                 item.unreadable = unreadable.get(file.id)
             items.append(item)
         return items
 
-    def _item_to_store(self, file: SourceFile, known: list[str], run: Run) -> Item:
+    def _item_to_store(self, file: SourceFile, known: Sequence[KeptContent], run: Run) -> Item:
         root = self._sources[file.source]
         folder = self._roots[layout.ORIGINALS] / layout.day_folder(file.partition_date)
         part = part_path(folder / str(file.id), run.tag) if root.copied else None
-        return Item(file, root.path / from_text(file.source_id), known, part)
+        held = {one.sha256: one for one in known if not one.missing}
+        return Item(file, root.path / from_text(file.source_id), held, part)
 
     def _item_to_look_at_again(self, file: SourceFile, damaged: MediaFile) -> Item:
         source = damaged.stored_root.removeprefix(IN_SOURCE)
         root = self._roots[layout.ORIGINALS] if damaged.stored_root == layout.ORIGINALS else self._sources[source].path
-        return Item(file, root / from_text(damaged.stored_path), [], None, damaged)
+        return Item(file, root / from_text(damaged.stored_path), {}, None, damaged)
 
     def _date_anew(self, undated: Sequence[SourceFile], run: Run) -> tuple[set[int], dict[int, OSError]]:
         """Dates what could not be read when it was found; what moves to another day is due there, not here.
@@ -195,11 +202,11 @@ class OriginalsStage(Stage[Item]):
             raise item.unreadable
         look = {"thumbnail": str(self._thumbnail(item)), "tag": run.tag, "decode": item.step in (Step.ALL, Step.DECODE)}
         if item.part is None:
-            return Task(ingest, (str(item.path), None), {"known": item.known, **look})
+            return Task(ingest, (str(item.path), None), {"known": list(item.known), **look})
         if item.hashes is not None:
             return Task(look_at_copy, (str(item.part), item.path.name, item.hashes), look)
         make_folder_below(self._roots[layout.ORIGINALS], item.part.parent)
-        return Task(ingest, (str(item.path), str(item.part)), {"known": item.known, **look})
+        return Task(ingest, (str(item.path), str(item.part)), {"known": list(item.known), **look})
 
     def timeout(self, item: Item) -> float:
         """Returns the seconds that reading and one decode may take."""
@@ -238,11 +245,46 @@ class OriginalsStage(Stage[Item]):
     def _after(self, item: Item, run: Run, result: Mapping[str, Any], tries: int) -> Task | None:
         if result["outcome"] == "changed" and tries < CHANGED_TRIES:
             return self.task(item, run)
+        if result["outcome"] == "duplicate" and item.known and not self._is_held(item, result["sha256"]):
+            item.known = {}  # what we kept of it is gone, so that these bytes are wanted
+            return self.task(item, run)
         if result["outcome"] != "stored" or item.step is not Step.READ:
             return None
         item.hashes = {"sha256": result["sha256"], "apple_checksum": result["apple_checksum"], "size": result["size"]}
         item.step = Step.DECODE
         return self.task(item, run)
+
+    def _is_held(self, item: Item, sha256: str) -> bool:
+        try:
+            return self._stands(item.known[sha256])
+        except OSError:
+            return True  # it cannot be told just now; recording says so
+
+    def _stands(self, kept: KeptContent) -> bool:
+        """Returns whether the file of a kept content stands where the catalog says, with its size.
+
+        Raises:
+            RootAway: The disk of our originals is away, which says nothing about the file.
+            OSError: An original cannot be looked at just now, likewise.
+        """
+        try:
+            if kept.missing or (path := self._path_of(kept)) is None:
+                return False
+            found = os.stat(path)
+        except OSError as error:
+            if kept.root != layout.ORIGINALS:
+                return False  # out of our sight; a copy that can be read is worth more
+            refuse_missing_root(self._roots[layout.ORIGINALS])
+            if error.errno in (errno.ENOENT, errno.ENOTDIR):
+                return False
+            raise
+        return stat.S_ISREG(found.st_mode) and found.st_size == kept.size
+
+    def _path_of(self, kept: KeptContent) -> Path | None:
+        if kept.root == layout.ORIGINALS:
+            return self._roots[layout.ORIGINALS] / from_text(kept.path)
+        source = self._sources.get(kept.root.removeprefix(IN_SOURCE))
+        return None if source is None else source.path / from_text(kept.path)
 
     def record(self, connection: Connection, item: Item, result: Any, run: Run) -> Outcome:
         """Gives a new content its final path and row; of a known one, remembers where it was seen."""
@@ -253,11 +295,22 @@ class OriginalsStage(Stage[Item]):
         if result["outcome"] == "rejected":
             return self._reject(connection, item, result["reason"], run)
         media.lock_content(connection, result["sha256"])
-        kept = media.find_content(connection, result["sha256"])
-        ours = kept or renditions.is_our_rendition(connection, result["sha256"])
-        if ours is not None:
-            return self._duplicate(connection, item, ours, kept is None, run)
+        if (kept := standing.kept_content(connection, result["sha256"])) is not None:
+            return self._known(connection, item, kept, result, run)
+        ours = renditions.is_our_rendition(connection, result["sha256"])
+        if ours is not None and self._is_needless(connection, ours, result["sha256"]):
+            return self._duplicate(connection, item, ours, "one of our own renditions came back", run)
         return self._keep(connection, item, result, run)
+
+    def _is_needless(self, connection: Connection, made_of: int, sha256: str) -> bool:
+        """Returns whether a rendition that came back is not the last that is left of its photo."""
+        if self._stands(standing.load_kept(connection, made_of)):
+            return True
+        found = renditions.standing_rendition(connection, sha256)
+        if found is None or layout.RENDITIONS not in self._roots:
+            return False
+        path = self._roots[layout.RENDITIONS] / from_text(found[0])
+        return path.is_file() and path.stat().st_size == found[1]
 
     def failed(self, connection: Connection, item: Item, reason: str, run: Run) -> None:
         """Leaves the observation as failed, with its reason; what is kept stays kept."""
@@ -289,25 +342,62 @@ class OriginalsStage(Stage[Item]):
         self._log(connection, run, item, "rejected", None, reason)
         return Outcome("rejected", note=reason)
 
-    def _duplicate(self, connection: Connection, item: Item, kept: int, rendition: bool, run: Run) -> Outcome:
+    def _known(
+        self, connection: Connection, item: Item, kept: KeptContent, result: Mapping[str, Any], run: Run
+    ) -> Outcome:
+        """Records another sight of a content: under a new name, a second time, or as all that is left of it."""
+        left = kept.root != layout.ORIGINALS and item.part is None
+        moved = sources.kept_observation_is_gone(connection, kept.id)
+        if not self._stands(kept) and not (left and moved):
+            return self._restore(connection, item, kept, result, run)
+        if not moved:
+            return self._duplicate(connection, item, kept.id, "the same content is kept already", run)
         self._discard(item)
-        if sources.kept_observation_is_gone(connection, kept) and not rendition:
-            sources.settle(connection, item.file.id, "renamed", media_file_id=kept)
-            if item.part is None:
-                media.left_in_place_at(connection, kept, f"{IN_SOURCE}{item.file.source}", item.file.source_id)
-            self._log(connection, run, item, "renamed", kept, None)
-            self._bundle_siblings(connection, item)
-            return Outcome("renamed")
-        sources.settle(connection, item.file.id, "duplicate", media_file_id=kept)
-        media.add_duplicate(
-            connection, kind="exact", source_file_id=item.file.id, kept_media_file_id=kept, decision="merged"
-        )
-        note = "one of our own renditions came back" if rendition else "the same content is kept already"
+        sources.settle(connection, item.file.id, "renamed", media_file_id=kept.id)
+        if left:
+            standing.stands_at(connection, kept.id, f"{IN_SOURCE}{item.file.source}", item.file.source_id)
+        self._log(connection, run, item, "renamed", kept.id, None)
+        self._bundle_siblings(connection, item)
+        return Outcome("renamed")
+
+    def _restore(
+        self, connection: Connection, item: Item, kept: KeptContent, result: Mapping[str, Any], run: Run
+    ) -> Outcome:
+        """Lets the file that was just read stand for a content whose own file is missing or has another size."""
+        if item.part is None:
+            root, stored = f"{IN_SOURCE}{item.file.source}", item.file.source_id
+        else:
+            if result["outcome"] != "stored":
+                raise SourceChanged(f"what was kept of it went away while {item.path} was read; it is taken next time")
+            its_own = kept.path if kept.root == layout.ORIGINALS else None
+            root, stored = layout.ORIGINALS, self._commit(item, item.part, kept.partition_date, kept.sha256, its_own)
+        moved = sources.kept_observation_is_gone(connection, kept.id)
+        standing.stands_at(connection, kept.id, root, stored)
+        detail = f"its file was missing from {kept.root}/{kept.path}; it stands at {root}/{stored} now"
+        if moved:
+            state = "renamed" if sources.is_kept_from_another(connection, kept.id) else "kept"
+            sources.settle(connection, item.file.id, state, media_file_id=kept.id)
+        else:
+            self._settle_as_duplicate(connection, item, kept.id)
+        self._log(connection, run, item, "restored", kept.id, detail)
+        media.bundle_again(connection, kept.id)
+        self._bundle_siblings(connection, item)
+        return Outcome("restored", {"bytes": float(kept.size)}, note=detail)
+
+    def _duplicate(self, connection: Connection, item: Item, kept: int, note: str, run: Run) -> Outcome:
+        self._discard(item)
+        self._settle_as_duplicate(connection, item, kept)
         self._log(connection, run, item, "duplicate", kept, note)
         # A sidecar that came with the duplicate may complete the kept one's bundle.
         media.bundle_again(connection, kept)
         self._bundle_siblings(connection, item)
         return Outcome("duplicates")
+
+    def _settle_as_duplicate(self, connection: Connection, item: Item, kept: int) -> None:
+        sources.settle(connection, item.file.id, "duplicate", media_file_id=kept)
+        media.add_duplicate(
+            connection, kind="exact", source_file_id=item.file.id, kept_media_file_id=kept, decision="merged"
+        )
 
     def _bundle_siblings(self, connection: Connection, item: Item) -> None:
         """Lets a photo find the sidecar of its name, whose bytes may be kept for another photo already."""
@@ -320,19 +410,35 @@ class OriginalsStage(Stage[Item]):
         if item.part is None:
             root, stored = f"{IN_SOURCE}{file.source}", file.source_id
         else:
-            root, name = layout.ORIGINALS, os.path.basename(from_text(file.source_id))
-            path = layout.original_path(file.partition_date, name, result["sha256"])
-            if _is_taken(self._roots[root] / path, result["sha256"]):
-                path = layout.original_path(file.partition_date, name, result["sha256"], whole_hash=True)
-            os.chmod(item.part, ORIGINAL_MODE)
-            commit_part(item.part, self._roots[root] / path)
-            stored = to_text(path)
+            root, stored = layout.ORIGINALS, self._commit(item, item.part, file.partition_date, result["sha256"])
         damage = item.broken or result.get("damage")
         kept = media.add_content(connection, self._row(item, result, root, stored, damage))
+        standing.only_one_stands_at(connection, root, stored, kept)
         sources.settle(connection, file.id, "kept", media_file_id=kept)
         self._log(connection, run, item, "damaged" if damage else "kept", kept, damage)
         figures = {"bytes": float(result["size"]), "kept": 1.0, "damaged": 1.0 if damage else 0.0}
         return Outcome("stored", figures, note=damage)
+
+    def _commit(self, item: Item, part: Path, day: date, sha256: str, its_own: str | None = None) -> str:
+        """Gives a copy its final path and returns it: a path at which no other bytes stand.
+
+        Args:
+            item: The observation.
+            part: Its copy.
+            day: The day of the content.
+            sha256: Its sum.
+            its_own: The path that it had before, taken again when it is free.
+        """
+        root, name = self._roots[layout.ORIGINALS], os.path.basename(from_text(item.file.source_id))
+        own = [] if its_own is None else [from_text(its_own)]
+        places = itertools.chain(own, layout.original_paths(day, name, sha256))
+        path = next(path for path in places if not _is_taken(root / path, sha256))
+        make_folder_below(root, (root / path).parent)
+        os.chmod(part, ORIGINAL_MODE)
+        commit_part(part, root / path)
+        if part.parent != (root / path).parent:
+            fsync_folder(part.parent)
+        return to_text(path)
 
     def _row(
         self, item: Item, result: Mapping[str, Any], root: str, stored: str, damage: str | None

@@ -47,6 +47,7 @@ def run_report(platform: Platform, run_ids: Sequence[str], seconds: float) -> di
         "kept": kept,
         "duplicates": duplicates,
         "renamed": figure(ORIGINALS, "renamed"),
+        "restored": figure(ORIGINALS, "restored"),
         "rejected": rejected,
         "damaged": figure(ORIGINALS, "damaged"),
         "failed": failed,
@@ -94,6 +95,8 @@ def print_run_report(platform: Platform, report: Mapping[str, Any], done: Any) -
         ("look alike", f"{report['near_duplicates']} pairs proposed, nothing merged"),
         ("compressed", _compressed(report)),
     ]
+    if report["restored"]:
+        rows.insert(2, ("restored", f"{report['restored']} originals that were missing stand again"))
     for name, one in report["destinations"].items():
         rows.append(
             (
@@ -204,6 +207,7 @@ def _print_status(platform: Platform, report: Mapping[str, Any]) -> None:
     rows = [
         ("found", f"{report['found']} files, {report['pending']} more wait"),
         ("kept", f"{report['kept']}, {report['damaged']} of them damaged"),
+        ("missing", f"{report['missing']} of the kept are no longer where they were left in their source"),
         ("duplicates", f"{report['duplicates']} exact, {report['near_duplicates']} pairs look alike"),
         ("rejected", str(report["rejected"])),
         ("failed", str(report["failed"])),
@@ -281,6 +285,7 @@ def _content_story(content: Mapping[str, Any], events: list[dict[str, Any]]) -> 
         **_capture(media),
         "state": media["state"],
         "reason": media["reason"],
+        "missing_since": media["missing_since"],
         "size": media["size"],
         "original": f"{media['stored_root']}/{media['stored_path']}",
         "compression": rendition["detail"] if rendition else None,
@@ -325,7 +330,7 @@ def _line(row: Mapping[str, Any]) -> str:
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, readable=False))
 def acknowledge(file: Path) -> int:
-    """Say that you have seen that FILE is damaged or rejected; its check then no longer warns."""
+    """Say that you have seen that FILE is damaged, missing or rejected; its check then no longer warns."""
     from catalog import findings, media
     from mediapipe_assets.platform import open_platform
     from pipeline.lookup import find
@@ -341,6 +346,6 @@ def acknowledge(file: Path) -> int:
     say(
         f"Acknowledged: {file}"
         if news
-        else f"{os.path.basename(file)} is neither damaged nor rejected; nothing to say."
+        else f"{os.path.basename(file)} is neither damaged, missing nor rejected; nothing to say."
     )
     return OK
