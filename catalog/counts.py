@@ -16,13 +16,14 @@ from catalog.deliveries import pending_deliveries
 
 @dataclass(frozen=True, slots=True)
 class LibraryCounts:
-    """found = kept + duplicates + rejected + failed; damaged is a part of kept; pending comes on top."""
+    """found = kept + duplicates + rejected + failed; damaged and missing are parts of kept; pending comes on top."""
 
     found: int
     kept: int
     duplicates: int
     rejected: int
     damaged: int
+    missing: int
     failed: int
     pending: int
     renditions: int
@@ -56,6 +57,7 @@ def library_counts(connection: Connection) -> LibraryCounts:
     kept = connection.execute(
         text(
             "SELECT count(*) AS kept, count(*) FILTER (WHERE m.state = 'damaged') AS damaged, "
+            "count(m.missing_since) AS missing, "
             "count(m.rendition_id) AS renditions, coalesce(sum(m.size), 0) AS before, "
             "coalesce(sum(coalesce(r.size, m.size)), 0) AS after "
             "FROM media_files m LEFT JOIN renditions r ON r.id = m.rendition_id"
@@ -70,6 +72,7 @@ def library_counts(connection: Connection) -> LibraryCounts:
         duplicates=observed.duplicates,
         rejected=observed.rejected,
         damaged=kept.damaged,
+        missing=kept.missing,
         failed=observed.failed,
         pending=observed.pending,
         renditions=kept.renditions,

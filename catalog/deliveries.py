@@ -32,7 +32,9 @@ def to_stage(destination: str, *, decided_only: bool) -> WorkQuery:
     where = "q.destination = :destination"
     if decided_only:
         where += (
-            " AND EXISTS (SELECT 1 FROM media_files m WHERE m.id = b.media_file_id AND m.plan_fingerprint IS NOT NULL)"
+            " AND EXISTS (SELECT 1 FROM media_files m WHERE m.id = b.media_file_id "
+            # Nothing will be decided of what is missing: that it was not delivered is said, not waited for.
+            "AND (m.plan_fingerprint IS NOT NULL OR m.missing_since IS NOT NULL))"
         )
     return WorkQuery(
         stage=stage_name(destination, "staged"),

@@ -91,6 +91,35 @@ def damaged(connection: Connection, limit: int) -> tuple[int, list[Named]]:
     return int(total), [Named(row.stored_path, row.reason) for row in rows]
 
 
+_PROVEN = (
+    "EXISTS (SELECT 1 FROM bundle_members b JOIN deliveries d ON d.bundle_member_id = b.id "
+    "WHERE b.media_file_id = m.id AND d.role = 'original' AND d.state = 'verified' AND d.sha256 = m.sha256)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Contents whose originals are gone from where they were left: how many, and those without a proven copy."""
+
+    total: int
+    unproven: int
+    named: list[Named]
+
+
+def missing(connection: Connection, limit: int) -> Missing:
+    """Returns what is known of the contents that are missing at any date; what was acknowledged is only counted."""
+    total = connection.execute(text("SELECT count(*) FROM media_files WHERE missing_since IS NOT NULL")).scalar_one()
+    where = f"m.missing_since IS NOT NULL AND coalesce(m.acknowledged_at < m.missing_since, true) AND NOT {_PROVEN}"
+    unproven = connection.execute(text(f"SELECT count(*) FROM media_files m WHERE {where}")).scalar_one()
+    rows = connection.execute(
+        text(f"SELECT stored_path, missing_since FROM media_files m WHERE {where} ORDER BY id DESC LIMIT :limit"),
+        {"limit": limit},
+    )
+    reason = "it left its source before a copy of it was proven, or was replaced there; seen on"
+    named = [Named(row.stored_path, f"{reason} {row.missing_since:%Y-%m-%d}") for row in rows]
+    return Missing(int(total), int(unproven), named)
+
+
 def rejected(connection: Connection, limit: int) -> tuple[int, list[Named]]:
     """Returns how many files were rejected, are still there and not acknowledged, and a few of them."""
     where = "state = 'rejected' AND acknowledged_at IS NULL AND gone_at IS NULL"
@@ -126,14 +155,16 @@ class StoredOriginal:
 
 
 def stored_originals(connection: Connection, scope: Scope, besides: Sequence[int] = ()) -> list[StoredOriginal]:
-    """Returns the originals of some days, and those of some contents besides."""
-    query = "SELECT id, partition_date, stored_root, stored_path, size FROM media_files WHERE "
+    """Returns the originals of some days, and of some contents besides; not those known to be missing (`missing`)."""
+    query = (
+        "SELECT id, partition_date, stored_root, stored_path, size FROM media_files WHERE missing_since IS NULL AND "
+    )
     return [StoredOriginal(*row) for row in _at_days_or_of(connection, query, "", scope, besides)]
 
 
 @dataclass(frozen=True, slots=True)
 class MadeRendition:
-    """A rendition and its original."""
+    """A rendition and its original; the root is empty while that is missing."""
 
     media_file_id: int
     day: date
@@ -147,7 +178,8 @@ class MadeRendition:
 def renditions_made(connection: Connection, scope: Scope, besides: Sequence[int] = ()) -> list[MadeRendition]:
     """Returns the present renditions of some days, and those of some contents besides."""
     query = (
-        "SELECT m.id, m.partition_date, r.path, r.size, m.format, m.stored_root, m.stored_path FROM media_files m "
+        "SELECT m.id, m.partition_date, r.path, r.size, m.format, "
+        "CASE WHEN m.missing_since IS NULL THEN m.stored_root ELSE '' END, m.stored_path FROM media_files m "
         "JOIN renditions r ON r.id = m.rendition_id WHERE "
     )
     return [MadeRendition(*row) for row in _at_days_or_of(connection, query, "m.", scope, besides)]

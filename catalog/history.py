@@ -83,7 +83,7 @@ def describe_content(connection: Connection, media_file_id: int) -> dict[str, An
         text(
             "SELECT m.sha256, m.size, m.kind, m.format, m.stored_root, m.stored_path, m.capture_local, "
             "m.capture_offset_minutes, m.capture_provenance, m.capture_flag, m.partition_date, m.state, m.reason, "
-            "m.acknowledged_at, m.rendition_id FROM media_files m WHERE m.id = :id"
+            "m.missing_since, m.acknowledged_at, m.rendition_id FROM media_files m WHERE m.id = :id"
         ),
         {"id": media_file_id},
     ).one()

@@ -28,6 +28,8 @@ to_release = WorkQuery(
     date="m.partition_date",
 )
 
+_AT_HAND = "m.missing_since IS NULL"  # of what is missing nothing can be made; what was made of it stays
+
 
 @dataclass(frozen=True, slots=True)
 class TierDates:
@@ -47,7 +49,7 @@ def to_compress(tiers: Sequence[TierDates], *, aged: bool = True) -> WorkQuery:
     """
     undecided = "m.deduplicated_at IS NOT NULL AND m.plan_fingerprint IS NULL"
     if not aged:
-        return WorkQuery(COMPRESSED, "media_files m", "m", undecided, "m.partition_date")
+        return WorkQuery(COMPRESSED, "media_files m", "m", f"{undecided} AND {_AT_HAND}", "m.partition_date")
     stale = []
     params: dict[str, object] = {}
     for number, tier in enumerate(tiers):
@@ -60,7 +62,7 @@ def to_compress(tiers: Sequence[TierDates], *, aged: bool = True) -> WorkQuery:
         params[f"fingerprint_{number}"] = tier.fingerprint
         params[f"tier_first_{number}"] = tier.first
         params[f"tier_last_{number}"] = tier.last
-    where = f"(({undecided}) OR {' OR '.join(stale)})"
+    where = f"(({undecided}) OR {' OR '.join(stale)}) AND {_AT_HAND}"
     return WorkQuery(COMPRESSED, "media_files m", "m", where, "m.partition_date", params)
 
 
@@ -167,6 +169,15 @@ def is_our_rendition(connection: Connection, sha256: str) -> int | None:
     return connection.execute(
         text("SELECT media_file_id FROM renditions WHERE sha256 = :sha256 ORDER BY id LIMIT 1"), {"sha256": sha256}
     ).scalar()
+
+
+def standing_rendition(connection: Connection, sha256: str) -> tuple[str, int] | None:
+    """Returns path and size of a rendition with these bytes that was not moved away."""
+    row = connection.execute(
+        text("SELECT path, size FROM renditions WHERE sha256 = :sha256 AND retired_at IS NULL ORDER BY id LIMIT 1"),
+        {"sha256": sha256},
+    ).one_or_none()
+    return None if row is None else (row.path, row.size)
 
 
 def made_in(connection: Connection, first: date, last: date) -> list[tuple[int, str, str, int, str]]:

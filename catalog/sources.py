@@ -12,6 +12,7 @@ from datetime import date, datetime
 
 from sqlalchemy import Connection, text
 
+from catalog import standing
 from catalog.work import WorkQuery
 
 
@@ -26,7 +27,7 @@ class SourceState:
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One observation that waits to be stored."""
+    """One observation; `media_file_id` is None while it waits to be stored."""
 
     id: int
     source: str
@@ -40,6 +41,7 @@ class SourceFile:
     capture_provenance: str
     capture_flag: str | None
     partition_date: date
+    media_file_id: int | None
     local_path: str | None
 
 
@@ -59,6 +61,24 @@ def to_store_from(names: Sequence[str], stage: str = ORIGINALS) -> WorkQuery:
     """Returns the observations that wait, of some sources: those that are switched on and there."""
     where = f"{to_store.where} AND s.source = ANY(:sources)"
     return replace(to_store, stage=stage, where=where, params={"sources": list(names)})
+
+
+def to_store_or_look_at_again(names: Sequence[str], roots: Sequence[str], run_id: str) -> WorkQuery:
+    """Returns what waits, and the observations that damaged contents were kept from.
+
+    Args:
+        names: The sources that are switched on and there.
+        roots: The roots in which contents can be read.
+        run_id: The run that asks; what it has looked at itself is not due a second time.
+    """
+    again = (
+        "s.state = 'kept' AND s.media_file_id IN (SELECT m.id FROM media_files m WHERE m.state = 'damaged' "
+        "AND m.missing_since IS NULL AND m.stored_root = ANY(:roots) AND NOT EXISTS (SELECT 1 FROM pipeline_logs l "
+        "WHERE l.media_file_id = m.id AND l.run_id = :run_id AND l.stage = :look_stage))"
+    )
+    waiting = to_store_from(names)
+    params = {**waiting.params, "roots": list(roots), "run_id": run_id, "look_stage": ORIGINALS}
+    return replace(waiting, where=f"(({waiting.where}) OR ({again}))", params=params)
 
 
 def register_source(connection: Connection, name: str, kind: str, location: str) -> SourceState:
@@ -117,10 +137,13 @@ def add_observations(connection: Connection, rows: Sequence[Mapping[str, object]
         ),
         [{"role": None, **row} for row in rows],
     )
+    standing.came_back(connection, rows)
 
 
 def mark_gone(connection: Connection, ids: Iterable[int]) -> int:
     """Records that files are no longer where they were seen. Nothing here is deleted by that.
+
+    A content that was left in one of them is followed to another file with its bytes, or is missing from now on.
 
     Returns:
         How many had never been stored.
@@ -135,6 +158,7 @@ def mark_gone(connection: Connection, ids: Iterable[int]) -> int:
         text("DELETE FROM work WHERE stage = ANY(:stages) AND row_id = ANY(:ids) AND error IS NOT NULL"),
         {"stages": list(STORING), "ids": wanted},
     )
+    standing.follow_gone(connection, wanted)
     result = connection.execute(
         text(
             "UPDATE source_files SET state = 'superseded', reason = 'it was gone before it was stored' "
@@ -232,7 +256,8 @@ def load_source_files(connection: Connection, ids: Sequence[int]) -> list[Source
     rows = connection.execute(
         text(
             "SELECT id, source, source_id, version, kind, size, mtime_ns, capture_local, capture_offset_minutes, "
-            "capture_provenance, capture_flag, partition_date, local_path FROM source_files WHERE id = ANY(:ids)"
+            "capture_provenance, capture_flag, partition_date, media_file_id, local_path FROM source_files "
+            "WHERE id = ANY(:ids)"
         ),
         {"ids": list(ids)},
     )
@@ -281,6 +306,14 @@ def declared_roles(connection: Connection, source: str, folder: str, stem_key: s
         {"source": source, "folder": folder, "stem_key": stem_key},
     )
     return {row.media_file_id: row.role for row in rows}
+
+
+def is_kept_from_another(connection: Connection, media_file_id: int) -> bool:
+    """Returns whether a content has an observation that it was kept from, there or gone."""
+    found = connection.execute(
+        text("SELECT 1 FROM source_files WHERE media_file_id = :id AND state = 'kept'"), {"id": media_file_id}
+    ).scalar()
+    return found is not None
 
 
 def observations_of(connection: Connection, media_file_ids: Sequence[int]) -> list[tuple[int, str, str, str, str]]:

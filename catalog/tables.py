@@ -135,6 +135,7 @@ media_files = Table(
     Column("has_gps", Boolean, nullable=False, server_default="false"),
     Column("state", Text, nullable=False),
     Column("reason", Text),
+    _when("missing_since", required=False),
     _when("acknowledged_at", required=False),
     _when("deduplicated_at", required=False),
     Column("plan_fingerprint", String(12)),
@@ -145,7 +146,15 @@ media_files = Table(
     CheckConstraint("size >= 0", name="size"),
     CheckConstraint("state <> 'damaged' OR reason IS NOT NULL", name="damaged_has_reason"),
     CheckConstraint("phash IS NULL OR octet_length(phash) = 32", name="phash_length"),
-    UniqueConstraint("stored_root", "stored_path"),
+    # A path of a source may hold several contents, one after the other; a path of ours holds one for ever.
+    Index("uq_media_files_stored_path", "stored_path", unique=True, postgresql_where=text("stored_root = 'originals'")),
+    Index(
+        "ix_media_files_left_in_place",
+        "stored_root",
+        "stored_path",
+        postgresql_where=text("stored_root <> 'originals'"),
+    ),
+    Index("ix_media_files_missing", "partition_date", postgresql_where=text("missing_since IS NOT NULL")),
     Index("ix_media_files_partition_date", "partition_date", "id"),
     Index("ix_media_files_to_deduplicate", "partition_date", "id", postgresql_where=text("deduplicated_at IS NULL")),
     Index("ix_media_files_to_compress", "partition_date", "id", postgresql_where=text("plan_fingerprint IS NULL")),
@@ -258,6 +267,12 @@ bundle_members = Table(
     _one_of("role", "lead", "live_video", "raw", "edit", "sidecar"),
     Index("ix_bundle_members_media_file_id", "media_file_id"),
     Index("ix_bundle_members_no_library_path", "partition_date", "id", postgresql_where=text("library_path IS NULL")),
+    Index(
+        "ix_bundle_members_to_show_anew",
+        "partition_date",
+        "id",
+        postgresql_where=text("library_path IS NOT NULL AND library_target IS NULL"),
+    ),
 )
 
 duplicate_files = Table(

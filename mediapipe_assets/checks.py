@@ -175,8 +175,19 @@ def _judge_originals(platform: Platform, connection: Connection, scope: Scope) -
         scope,
         findings.stored_originals,
         lambda stored: soundness.unsound_originals(stored, platform.originals),
-        "Restore the file from a verified copy: `mediapipe-assets history FILE` names them; the next run looks again. "
-        "One that you took away yourself: `mediapipe-assets acknowledge FILE`.",
+        "Copy it from a verified copy into a watched folder, under any name; `mediapipe-assets history FILE` names "
+        "them. One that you took away yourself: `mediapipe-assets acknowledge FILE`.",
+    )
+
+
+def _judge_missing(platform: Platform, connection: Connection, scope: Scope) -> dg.AssetCheckResult:
+    gone = findings.missing(connection, NAMED_FILES)
+    return result_of(
+        gone.unproven,
+        ("original", "reason"),
+        [(one.path, one.reason) for one in gone.named],
+        "Put the file back into a watched folder, under any name, or `mediapipe-assets acknowledge FILE`.",
+        more={"left_their_source": gone.total},
     )
 
 
@@ -316,6 +327,11 @@ _CHECKS = {
             "Every original stands where the catalog says, with its size, read-only. Looks at the run's days, and "
             "again at what was found at any other.",
             _judge_originals,
+        ),
+        Check(
+            "what_left_its_source_has_a_copy",
+            "Every original that was left in its source and is gone from there has a proven copy elsewhere.",
+            _judge_missing,
         ),
         Check(
             "no_file_is_damaged",

@@ -65,6 +65,8 @@ def run_stage(
         days = logs.figures_by_day(connection, context.run_id, name)
         savings = renditions.largest_savings(connection, context.run_id) if name == renditions.COMPRESSED else []
     for day, events in days.items():
+        if not scope.first <= day <= scope.last:
+            continue  # it was moved to another day meanwhile, and Dagster takes figures only for the run's own
         context.add_asset_metadata(dict(events), partition_key=day.isoformat())
     context.log.info(_sentence(report))
     yield dg.MaterializeResult(

@@ -103,7 +103,7 @@ class CompressionStage(Stage[MediaFile]):
         make_folder_below(self._roots[layout.RENDITIONS], part.parent)
         original = self._originals[item.stored_root] / from_text(item.stored_path)
         plan = self._tier(item, run).plan
-        options = {"kind": item.kind, "format": item.format, "plan": plan.to_dict()}
+        options = {"sha256": item.sha256, "kind": item.kind, "format": item.format, "plan": plan.to_dict()}
         return Task(make_rendition, (str(original), str(part)), options)
 
     def timeout(self, item: MediaFile) -> float:

@@ -173,6 +173,8 @@ class StagedStage(Stage[Member]):
 class _DeliveryStage(Stage[Delivery]):
     """What uploading and verifying share: they work on deliveries, from our own files."""
 
+    too_slow = "it took too long: the destination's disk or network is slow or busy; it is tried again"
+
     def __init__(
         self, destination: Destination, originals: Mapping[str, Path], roots: Mapping[str, Path], step: str, state: str
     ) -> None:

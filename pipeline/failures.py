@@ -28,6 +28,7 @@ class NothingToSend(Exception):
     """No file of ours holds the bytes that a destination is to get."""
 
 
+TOO_SLOW = "it took too long; raise compute.task_timeout_seconds if the file is sound"
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _DISK_GONE = (errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENOTCONN, errno.EROFS)
 
@@ -63,7 +64,7 @@ def _database_is_away(error: DBAPIError) -> bool:
 def in_words(error: BaseException) -> str:
     """Returns one sentence that says why a file failed and what to do."""
     if is_task_timeout(error):
-        return "it took too long; raise compute.task_timeout_seconds if the file is sound"
+        return TOO_SLOW
     if isinstance(error, WorkerDied):
         return f"the process that worked on it ended ({error}); it is tried again"
     if isinstance(error, FileNotFoundError):

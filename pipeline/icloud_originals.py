@@ -19,15 +19,16 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from catalog import icloud, media, sources
+from catalog import icloud, media, sources, standing
 from catalog.paths import from_text
+from catalog.sources import SourceFile
 from catalog.work import WorkQuery
 from media.files import ContentMismatch, make_folder_below
 from media.ingest import ingest
 from pipeline import layout
 from pipeline.discovery import DateRules
 from pipeline.icloud_sync import parts_of
-from pipeline.originals import Item, OriginalsStage
+from pipeline.originals import Item, OriginalsStage, Step
 from pipeline.run import Run
 from pipeline.stage import Outcome
 from resources import icloud_download
@@ -132,9 +133,9 @@ class ICloudOriginalsStage(OriginalsStage):
         for file in sources.load_source_files(connection, ids):
             part = incoming / f"{file.id}-{_safe(file.version)}{os.path.splitext(from_text(file.source_id))[1]}"
             local = Path(from_text(file.local_path)) if file.local_path else None
-            known = media.contents_of_size(connection, file.size)
-            held = media.with_apple_checksum(connection, file.version, file.size)
-            items.append(ICloudItem(file, part, known, part, kept=held, local=local))
+            kept = [one for one in standing.kept_contents_of_size(connection, file.size) if not one.missing]
+            held = self._held(connection, file)
+            items.append(ICloudItem(file, part, {one.sha256: one for one in kept}, part, kept=held, local=local))
         wanted = [item for item in items if item.kept is None and item.local is None]
         self._find_parts(connection, wanted)
         for library in {item.file.source for item in wanted}:
@@ -154,12 +155,14 @@ class ICloudOriginalsStage(OriginalsStage):
         assert isinstance(item, ICloudItem)
         if item.kept is not None:
             return None
+        if item.hashes is not None:
+            return super().task(item, run)
         make_folder_below(self._roots[layout.ORIGINALS], item.path.parent)
         options = {
-            "known": item.known,
+            "known": list(item.known),
             "thumbnail": str(self._thumbnail(item)),
             "tag": run.tag,
-            "decode": item.broken is None,
+            "decode": item.step is Step.ALL,
         }
         if item.local is not None:
             return Task(ingest, (str(item.local), str(item.part)), options)
@@ -217,14 +220,12 @@ class ICloudOriginalsStage(OriginalsStage):
         """Stores the original, once its bytes as they lie on the disk have been hashed to what Apple says."""
         assert isinstance(item, ICloudItem)
         if item.kept is not None:
-            return self._duplicate(connection, item, item.kept, False, run)
+            return self._duplicate(connection, item, item.kept, "the same content is kept already", run)
         proven = item.fetched is None or item.fetched.proven
         held = result.get("apple_checksum")
         if proven and held is not None and held != item.file.version:
             item.path.unlink(missing_ok=True)
             raise ContentMismatch(f"{item.file.source_id} does not have the bytes that Apple holds; none were kept")
-        originals = self._roots[layout.ORIGINALS]
-        make_folder_below(originals, originals / layout.day_folder(item.file.partition_date))
         outcome = super().record(connection, item, result, run)
         if not proven and outcome.note is None:
             note = "Apple's checksum of it cannot be computed here, so only its size is known to be right"
@@ -238,6 +239,11 @@ class ICloudOriginalsStage(OriginalsStage):
         if self._threads is not None:
             self._threads.shutdown(wait=True, cancel_futures=True)
         self._open.close()
+
+    def _held(self, connection: Connection, file: SourceFile) -> int | None:
+        """Returns the content that has Apple's checksum, while its file stands: it need not be downloaded."""
+        found = media.with_apple_checksum(connection, file.version, file.size)
+        return found if found is not None and self._stands(standing.load_kept(connection, found)) else None
 
     def _sweep(self, connection: Connection, incoming: Path) -> None:
         """Removes what was half downloaded and is no longer wanted: it was deleted or edited in iCloud meanwhile."""

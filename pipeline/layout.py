@@ -6,6 +6,7 @@ files get. Does not belong here: writing them.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator, Mapping
 from datetime import date
@@ -54,17 +55,18 @@ def _cut(raw: bytes, room: int) -> bytes:
     return cut
 
 
-def original_path(day: date, source_name: str, sha256: str, *, whole_hash: bool = False) -> str:
-    """Returns where an original stands below its root; the same content on the same day stands there again.
+def original_paths(day: date, source_name: str, sha256: str) -> Iterator[str]:
+    """Yields the places where an original may stand below its root, without end; the first one that is free is its own.
 
     Args:
         day: Its partition.
         source_name: The name that it has in its source.
-        sha256: Its content hash.
-        whole_hash: Put all of the hash into the name, where the beginning is taken by other bytes.
+        sha256: Its content hash: the beginning of it marks the name, all of it where that is taken by other bytes.
     """
-    mark = sha256 if whole_hash else sha256[:HASH_CHARS]
-    return f"{day_folder(day)}/{named_with(source_name, f'-{mark}')}"
+    for mark in (sha256[:HASH_CHARS], sha256):
+        yield f"{day_folder(day)}/{named_with(source_name, f'-{mark}')}"
+    for number in itertools.count(2):
+        yield f"{day_folder(day)}/{named_with(source_name, f'-{sha256}-{number}')}"
 
 
 def rendition_path(stored_path: str, fingerprint: str, extension: str, day: date, mark: str = "") -> str:

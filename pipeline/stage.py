@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 
 from catalog import work
 from catalog.work import WorkQuery
-from pipeline.failures import RunStopped, in_words, stops_the_run
+from pipeline.failures import TOO_SLOW, RunStopped, in_words, is_task_timeout, stops_the_run
 from pipeline.run import Run
 from resources.compute import Task, WorkerDied
 from resources.delivery import NotNow
@@ -54,9 +54,11 @@ class Stage(ABC, Generic[Item]):
 
     Attributes:
         name: The stage's name, under which it claims and reports.
+        too_slow: Why a file failed whose task took too long, and what to do.
     """
 
     name: str
+    too_slow: str = TOO_SLOW
 
     def begin(self, run: Run) -> None:
         """Gets ready for a run, before anything is claimed; here there is nothing to do."""
@@ -291,7 +293,7 @@ def _settle(stage: Stage[Item], run: Run, session: Connection, item: Item, resul
 def _settle_failure(
     stage: Stage[Item], run: Run, session: Connection, item: Item, error: Exception, report: StageReport
 ) -> None:
-    reason, given_up = in_words(error), None
+    reason, given_up = stage.too_slow if is_task_timeout(error) else in_words(error), None
     with session.begin():
         attempts = work.fail(session, stage.name, stage.row_id(item), run.lease_id, reason, run.backoff_seconds)
         if not attempts:

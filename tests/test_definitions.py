@@ -39,6 +39,7 @@ CHECKS = {
         "no_file_was_rejected",
         "originals_stand_whole",
         "roots_have_their_markers",
+        "what_left_its_source_has_a_copy",
     ],
     "deduplicated_media": ["every_file_is_in_a_bundle"],
     "compressed_media": ["every_file_is_decided", "renditions_are_sound"],
@@ -177,7 +178,9 @@ def test_icloud_as_a_source_adds_its_library_and_its_originals_and_nothing_else(
     assert keys[0] < keys[1]
 
 
-def test_an_override_takes_the_place_of_a_resource(settings: Settings) -> None:
+def test_an_override_takes_the_place_of_a_resource(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDIAPIPE_HOME", str(settings.home))  # the other resources open a home, and not the person's
+
     class Elsewhere(dg.ConfigurableResource):  # type: ignore[type-arg]
         @contextlib.contextmanager
         def opened(self, *, prepare: bool = False) -> Iterator[Any]:

@@ -83,6 +83,7 @@ def run_report(platform: Platform, done: Done) -> dict[str, Any]:
         "kept": kept,
         "duplicates": duplicates,
         "renamed": stored("renamed"),
+        "restored": stored("restored"),
         "rejected": rejected,
         "damaged": stored("damaged") - sum(event == "damaged" for event in spoilt.values()),
         "failed": failed.count,
@@ -151,6 +152,8 @@ def _print_figures(console: Console, report: Mapping[str, Any]) -> None:
         ("look alike", f"{report['near_duplicates']} pairs proposed, nothing merged"),
         ("compressed", _compressed(report)),
     ]
+    if report["restored"]:
+        rows.insert(2, ("restored", f"{report['restored']} originals that were missing stand again"))
     for name, one in report["destinations"].items():
         rows.append(
             (
@@ -306,6 +309,7 @@ def _print_status(platform: Platform, report: Mapping[str, Any]) -> None:
     rows = [
         ("found", f"{report['found']} files, {report['pending']} more wait"),
         ("kept", f"{report['kept']}, {report['damaged']} of them damaged"),
+        ("missing", f"{report['missing']} of the kept are no longer where they were left in their source"),
         ("duplicates", f"{report['duplicates']} exact, {report['near_duplicates']} pairs look alike"),
         ("rejected", str(report["rejected"])),
         ("failed", str(report["failed"])),
@@ -385,6 +389,7 @@ def _content_story(content: Mapping[str, Any], events: list[dict[str, Any]]) -> 
         **_capture(media),
         "state": media["state"],
         "reason": media["reason"],
+        "missing_since": media["missing_since"],
         "size": media["size"],
         "original": f"{media['stored_root']}/{media['stored_path']}",
         "compression": rendition["detail"] if rendition else None,

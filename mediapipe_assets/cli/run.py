@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -187,9 +187,13 @@ def _sum(one: Any, other: Any) -> Any:
 
 def _due(platform: Any, wishes: Wishes, *, unseen: bool = False) -> list[date]:
     days = platform.due_dates(aged=True, redo=wishes.redo, unseen=unseen)
+    first, last = wishes.scope.first, wishes.scope.last
     if wishes.redo == "all" and wishes.first and wishes.last:
-        days = sorted({*days, wishes.first, wishes.last})
-    return [day for day in days if wishes.scope.first <= day <= wishes.scope.last]
+        # What is finished is due again only in a run that covers it, so every day between the two is asked for.
+        rules = platform.date_rules()
+        start, end = max(first, rules.start), min(last, rules.last)
+        days = sorted({*days, *(start + timedelta(days=number) for number in range((end - start).days + 1))})
+    return [day for day in days if first <= day <= last]
 
 
 def _dry_run(platform: Any, wishes: Wishes) -> int:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as TaskTimeout
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,13 +19,14 @@ from sqlalchemy import Engine, text
 from catalog.work import Scope
 from media.capture import read_capture_date
 from media.files import ROOT_MARKER
+from media.ingest import ingest
 from pipeline import dating, discovery
 from pipeline.deduplicate import DeduplicationStage
 from pipeline.originals import OriginalsStage, SourceRoot
-from pipeline.stage import WORKER_TRIES, StageReport, work_off
-from resources.compute import WorkerDied
+from pipeline.stage import StageReport, work_off
+from resources.compute import Task, WorkerDied
 from tests.pipeline.test_discovery import TAKEN, later, look_at, photo
-from tests.the_catalog import a_root, a_run, lease
+from tests.the_catalog import InlinePool, a_root, a_run, lease
 
 
 class Library:
@@ -110,26 +114,146 @@ def test_a_file_that_went_between_the_look_and_the_read_fails_alone(library: Lib
     assert [state for (state,) in library.rows("state", "source_files")] == ["failed", "kept"]
 
 
-def again(library: Library, result: Exception) -> Any:
-    photo(library.photos / "a.jpg")
+# ------------------------------------------------------------------ files that no task survives
+
+LATE = TaskTimeout("Task timeout", 3)
+DIED = WorkerDied("exit code -9")
+
+
+class Frail(InlinePool):
+    """A pool in which some tasks end in another way.
+
+    Args:
+        end: Given a task, returns the error that it ends in, None for one that is done.
+        written: What part of the copy a task that ended so has written before.
+    """
+
+    def __init__(self, end: Callable[[Task], BaseException | None], written: float = 1.0) -> None:
+        self.end, self.written = end, written
+        self.done: list[tuple[str, bool]] = []
+
+    def submit(self, task: Task, timeout: float) -> Future[Any]:
+        self.done.append((task.function.__name__, task.options["decode"]))
+        if (error := self.end(task)) is None:
+            return super().submit(task, timeout)
+        if task.function is ingest and task.arguments[1] is not None:
+            content = Path(task.arguments[0]).read_bytes()
+            Path(task.arguments[1]).unlink(missing_ok=True)
+            Path(task.arguments[1]).write_bytes(content[: int(self.written * len(content))])
+        future: Future[Any] = Future()
+        future.set_exception(error)
+        return future
+
+
+def store_with(library: Library, pool: Frail, copied: bool = True, **given: Any) -> StageReport:
     look_at(library.engine, library.photos)
-    stage = library.stage()
-    with lease(library.engine) as lease_id, library.engine.connect() as connection:
-        run = a_run(library.engine, lease_id)
-        (item,) = stage.load(connection, [1], run)
-        task = stage.again(item, run, result, WORKER_TRIES)
-        assert stage.again(item, run, result, WORKER_TRIES + 1) is None
-        return task and task.options["decode"]
+    with lease(library.engine) as lease_id:
+        return work_off(library.stage(copied), replace(a_run(library.engine, lease_id, **given), pool=pool))
 
 
-@pytest.mark.parametrize("error", [TaskTimeout("Task timeout", 3), WorkerDied("exit code -9"), MemoryError()])
-def test_a_file_that_its_decoder_does_not_survive_is_stored_without_decoding(library: Library, error: Any) -> None:
-    assert again(library, error) is False
+def decoding(error: BaseException) -> Callable[[Task], BaseException | None]:
+    return lambda task: error if task.options["decode"] else None
+
+
+@pytest.mark.parametrize("copied", [True, False])
+@pytest.mark.parametrize("error", [LATE, DIED, MemoryError()])
+def test_a_file_that_its_decoder_does_not_survive_twice_is_stored_whole_and_called_damaged(
+    library: Library, error: Any, copied: bool
+) -> None:
+    source = photo(library.photos / "a.jpg")
+    pool = Frail(decoding(error))
+    assert store_with(library, pool, copied).counts == {"stored": 1}
+    ((state, reason),) = library.rows("state, reason", "media_files")
+    assert state == "damaged"
+    assert reason.startswith("decoding it")
+    assert [path.read_bytes() for path in library.originals()] == ([source.read_bytes()] if copied else [])
+    look = "look_at_copy" if copied else "ingest"
+    assert pool.done[-4:] == [("ingest", False), (look, True), (look, True), (look, False)]
+    assert list(library.roots["originals"].rglob(".mpa-*")) == []
+
+
+def test_a_worker_that_is_killed_once_with_a_file_that_was_whole_here_says_nothing_about_it(library: Library) -> None:
+    photo(library.photos / "a.jpg")
+    ends = iter([LATE, None, DIED])
+    assert store_with(library, Frail(lambda _: next(ends, None))).counts == {"stored": 1}
+    assert library.rows("state", "media_files") == [("kept",)]
+
+
+@pytest.mark.parametrize("written", [0.0, 0.5, 1.0])
+def test_a_file_that_is_slow_to_read_is_tried_again_later_and_never_called_damaged(
+    library: Library, written: float
+) -> None:
+    photo(library.photos / "a.jpg")
+    report = store_with(library, Frail(lambda _: LATE, written))
+    assert report.counts == {"failed": 1}
+    ((_, reason),) = report.failures
+    assert "slow to read" in reason
+    assert "compute.ingest_timeout_seconds" in reason
+    assert library.rows("state, reason", "source_files") == [("failed", reason)]
+    assert (library.originals(), library.rows("attempts", "work, (SELECT 1 AS id) AS one")) == ([], [(1,)])
+
+
+def test_a_file_that_is_slow_to_read_where_it_stays_is_never_called_damaged_either(library: Library) -> None:
+    photo(library.photos / "a.jpg")
+    report = store_with(library, Frail(lambda _: LATE), copied=False)
+    assert report.counts == {"failed": 1}
+    assert "slow to read" in report.failures[0][1]
+
+
+def test_a_machine_that_kills_every_worker_calls_no_file_damaged(library: Library) -> None:
+    photo(library.photos / "a.jpg")
+    report = store_with(library, Frail(lambda _: DIED))
+    assert report.counts == {"failed": 1}
+    assert "tried again" in report.failures[0][1]
+    assert library.rows("state", "media_files") == []
 
 
 @pytest.mark.parametrize("code", [errno.ETIMEDOUT, errno.EIO, errno.EACCES])
 def test_a_read_that_failed_says_nothing_about_the_file(library: Library, code: int) -> None:
-    assert again(library, OSError(code, "the mount", "/nas/a.jpg")) is None
+    photo(library.photos / "a.jpg")
+    pool = Frail(lambda _: OSError(code, "the mount", "/nas/a.jpg"))
+    assert store_with(library, pool).counts == {"failed": 1}
+    assert len(pool.done) == 1
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_a_run_that_does_everything_again_looks_once_more_at_what_was_called_damaged(
+    library: Library, copied: bool
+) -> None:
+    photo(library.photos / "a.jpg")
+    photo(library.photos / "b.jpg", shade=9)
+    whole = (library.photos / "b.jpg").read_bytes()
+    (library.photos / "b.jpg").write_bytes(whole[:-20])
+    store_with(library, Frail(decoding(DIED)), copied)
+    before = library.originals()
+    assert library.rows("state", "media_files") == [("damaged",), ("damaged",)]
+    assert library.store(copied).done == 0
+    with library.engine.begin() as connection:
+        connection.execute(text("UPDATE media_files SET deduplicated_at = now(), plan_fingerprint = 'f'"))
+        connection.execute(text("UPDATE pipeline_logs SET run_id = 'earlier'"))
+    report = store_with(library, Frail(lambda _: None), copied, redo="all")
+    assert report.counts == {"whole_after_all": 1, "still_damaged": 1}
+    rows = library.rows("state, deduplicated_at IS NULL, plan_fingerprint IS NULL, width IS NULL", "media_files")
+    assert sorted(rows) == [("damaged", False, False, True), ("kept", True, True, False)]
+    assert library.rows("state", "source_files") == [("kept",), ("kept",)]
+    assert library.originals() == before
+
+
+def test_an_original_that_has_other_bytes_by_now_is_not_called_whole(library: Library) -> None:
+    photo(library.photos / "a.jpg")
+    store_with(library, Frail(decoding(DIED)))
+    (original,) = library.originals()
+    size = original.stat().st_size
+    original.chmod(0o644)
+    original.write_bytes(photo(library.photos / "b.jpg", shade=9).read_bytes()[:size])
+    (library.photos / "b.jpg").unlink()
+    with library.engine.begin() as connection:
+        connection.execute(text("UPDATE pipeline_logs SET run_id = 'earlier'"))
+    report = store_with(library, Frail(lambda _: None), redo="all")
+    assert report.counts == {"failed": 1}
+    assert "no longer holds the bytes" in report.failures[0][1]
+    assert library.rows("state", "media_files") == [("damaged",)]
+    assert library.rows("state", "source_files") == [("kept",)]
 
 
 # ------------------------------------------------------------------ days

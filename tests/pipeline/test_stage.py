@@ -24,6 +24,7 @@ class Looking(Stage[int]):
     """A stage that does something with each waiting observation and then calls it rejected."""
 
     name = sources.ORIGINALS
+    too_slow = "it was too slow"
 
     def __init__(self, do: Callable[[int], Any] = lambda row: row, prepare: Callable[[int], None] = lambda row: None):
         self.do, self.prepare, self.tries = do, prepare, 1
