@@ -16,15 +16,6 @@ from catalog.work import WorkQuery
 
 
 @dataclass(frozen=True, slots=True)
-class SourceState:
-    """What the catalog remembers of a source's last listing."""
-
-    location: str
-    file_count: int
-    away_since: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
 class SourceFile:
     """One observation that waits to be stored."""
 
@@ -57,8 +48,8 @@ def to_store_from(names: Sequence[str]) -> WorkQuery:
     return replace(to_store, where=f"{to_store.where} AND s.source = ANY(:sources)", params={"sources": list(names)})
 
 
-def register_source(connection: Connection, name: str, kind: str, location: str) -> SourceState:
-    """Makes a source known and returns what is remembered of it."""
+def register_source(connection: Connection, name: str, kind: str, location: str) -> None:
+    """Makes a source known."""
     connection.execute(
         text(
             "INSERT INTO sources (name, kind, location) VALUES (:name, :kind, :location) "
@@ -66,10 +57,6 @@ def register_source(connection: Connection, name: str, kind: str, location: str)
         ),
         {"name": name, "kind": kind, "location": location},
     )
-    row = connection.execute(
-        text("SELECT location, file_count, away_since FROM sources WHERE name = :name"), {"name": name}
-    ).one()
-    return SourceState(row.location, row.file_count, row.away_since)
 
 
 def record_listing(connection: Connection, name: str, file_count: int) -> None:

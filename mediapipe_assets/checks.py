@@ -24,7 +24,7 @@ from catalog.renditions import COMPRESSED, RELEASED
 from catalog.sources import ORIGINALS
 from catalog.work import Scope
 from mediapipe_assets.tables import table
-from pipeline import soundness
+from pipeline import layout, soundness
 from pipeline.assembly import Platform
 
 NAMED_FILES = 20
@@ -255,7 +255,7 @@ def _judge_disk(platform: Platform, name: str) -> dg.AssetCheckResult:
     return _result(
         int(same),
         ("folder", "reason"),
-        [(str(platform.roots.get(f"destination:{name}")), "same disk as the originals: not a second copy")],
+        [(str(platform.roots.get(layout.destination_root(name))), "same disk as the originals: not a second copy")],
         f"Set destinations.{name}.path to a folder on another disk or on a NAS.",
         warn=True,
         more={"same_disk": same},

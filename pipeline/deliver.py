@@ -22,7 +22,7 @@ from catalog.work import WorkQuery
 from media.files import ContentMismatch
 from pipeline import layout
 from pipeline.destination import Destination
-from pipeline.proofs import Candidate, KeptFolder, Witness
+from pipeline.proofs import HOURS_BETWEEN_QUESTIONS, Candidate, KeptFolder, Witness
 from pipeline.replace import release_replaced
 from pipeline.run import Run
 from pipeline.stage import Outcome, Stage
@@ -30,7 +30,6 @@ from resources.compute import Task
 from resources.delivery import Evidence, Intent
 
 SLOWEST_WRITE = 2_000_000  # bytes a second, to a mount over wireless
-HOURS_BETWEEN_QUESTIONS = 20.0  # less than a day: the nightly run asks again
 
 
 class StagedStage(Stage[Member]):
@@ -120,7 +119,7 @@ class StagedStage(Stage[Member]):
         # One that takes either form got the original as long as there was no rendition: it has the photo.
         either = self._destination.deliver_what == "rendition"
         return any(
-            deliveries.delivered_role(connection, self._destination.name, item.id, one) is not None
+            deliveries.find_delivery(connection, self._destination.name, item.id, one) is not None
             for one in (("original", "rendition") if either else (role,))
         )
 
@@ -301,7 +300,7 @@ class VerifiedStage(_DeliveryStage):
         candidates = tuple(
             Candidate(witness, replace(old, remote_path=from_text(path)), "rendition") for witness, path in copies
         )
-        folder = self._roots[f"destination:{self._destination.name}"]
+        folder = self._roots[layout.destination_root(self._destination.name)]
         new = self._intent(item, run)
         return Task(release_replaced, (self._destination, folder, new, old, candidates, self._copies_needed, run.today))
 

@@ -20,6 +20,8 @@ from typing import NoReturn, Protocol
 from media.files import RootAway, hash_file
 from resources.delivery import DeletionProof, Evidence, Intent, Role
 
+# Less than a day: the nightly run asks again for what was not proven.
+HOURS_BETWEEN_QUESTIONS = 20.0
 _TOKEN = object()
 
 

@@ -136,11 +136,6 @@ class Settings(BaseSettings):
         return self
 
     @property
-    def zone(self) -> ZoneInfo:
-        """The time zone of files that give only UTC."""
-        return ZoneInfo(self.timezone)
-
-    @property
     def file(self) -> Path:
         """The settings file, whether or not it exists."""
         return self.home / layers.FILE_NAME

@@ -13,8 +13,7 @@ from catalog.media import DEDUPLICATED
 from catalog.renditions import COMPRESSED, RELEASED
 from catalog.sources import ORIGINALS
 from mediapipe_assets.assets.factory import OWNERS, stage_asset
-
-LOCAL_FOLDER = "local_folder"
+from sensors.folder import LOCAL_FOLDER
 
 local_folder = dg.AssetSpec(
     LOCAL_FOLDER,
