@@ -174,16 +174,6 @@ def ensure_batch(connection: Connection, destination: str, run_id: str) -> int:
     )
 
 
-def delivered_role(connection: Connection, destination: str, member_id: int, role: str) -> str | None:
-    """Returns the sha256 that a member's delivery in a role stands for, None when there is none."""
-    return connection.execute(
-        text(
-            "SELECT sha256 FROM deliveries WHERE destination = :destination AND bundle_member_id = :id AND role = :role"
-        ),
-        {"destination": destination, "id": member_id, "role": role},
-    ).scalar()
-
-
 @dataclass(frozen=True, slots=True)
 class Delivered:
     """What a destination has, or is getting, of a member in one role."""

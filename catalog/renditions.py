@@ -180,18 +180,6 @@ def standing_rendition(connection: Connection, sha256: str) -> tuple[str, int] |
     return None if row is None else (row.path, row.size)
 
 
-def made_in(connection: Connection, first: date, last: date) -> list[tuple[int, str, str, int, str]]:
-    """Returns (content, original's path, rendition's path, size, sha256) of the present renditions of some days."""
-    rows = connection.execute(
-        text(
-            "SELECT m.id, m.stored_path, r.path, r.size, r.sha256 FROM media_files m "
-            "JOIN renditions r ON r.id = m.rendition_id WHERE m.partition_date BETWEEN :first AND :last ORDER BY m.id"
-        ),
-        {"first": first, "last": last},
-    )
-    return [(row.id, row.stored_path, row.path, row.size, row.sha256) for row in rows]
-
-
 def largest_savings(connection: Connection, run_id: str, limit: int = 10) -> list[tuple[str, int, int, str]]:
     """Returns (original's path, bytes before, bytes after, detail) of a run's largest savings."""
     rows = connection.execute(

@@ -17,15 +17,6 @@ from catalog.work import WorkQuery
 
 
 @dataclass(frozen=True, slots=True)
-class SourceState:
-    """What the catalog remembers of a source's last listing."""
-
-    location: str
-    file_count: int
-    away_since: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
 class SourceFile:
     """One observation; `media_file_id` is None while it waits to be stored."""
 
@@ -81,8 +72,8 @@ def to_store_or_look_at_again(names: Sequence[str], roots: Sequence[str], run_id
     return replace(waiting, where=f"(({waiting.where}) OR ({again}))", params=params)
 
 
-def register_source(connection: Connection, name: str, kind: str, location: str) -> SourceState:
-    """Makes a source known and returns what is remembered of it."""
+def register_source(connection: Connection, name: str, kind: str, location: str) -> None:
+    """Makes a source known."""
     connection.execute(
         text(
             "INSERT INTO sources (name, kind, location) VALUES (:name, :kind, :location) "
@@ -90,10 +81,6 @@ def register_source(connection: Connection, name: str, kind: str, location: str)
         ),
         {"name": name, "kind": kind, "location": location},
     )
-    row = connection.execute(
-        text("SELECT location, file_count, away_since FROM sources WHERE name = :name"), {"name": name}
-    ).one()
-    return SourceState(row.location, row.file_count, row.away_since)
 
 
 def record_listing(connection: Connection, name: str, file_count: int) -> None:

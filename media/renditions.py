@@ -56,7 +56,7 @@ _LEFT_ALONE = {
     "gif": "a GIF is kept: its palette and animation would be lost",
     "tiff": "a TIFF is kept: it may hold layers, depth or several pages that would be lost",
 }
-_KINDS_LEFT_ALONE = {
+KINDS_LEFT_ALONE = {
     "raw": "a RAW is never compressed",
     "sidecar": "a sidecar is kept as it is",
 }
@@ -118,8 +118,8 @@ def _refuse_other_bytes(original: str, sha256: str) -> None:
 
 
 def _engine_for(kind: str, format: str) -> Engine:
-    if kind in _KINDS_LEFT_ALONE:
-        raise KeepOriginal(_KINDS_LEFT_ALONE[kind])
+    if kind in KINDS_LEFT_ALONE:
+        raise KeepOriginal(KINDS_LEFT_ALONE[kind])
     name = format.lower().lstrip(".")
     name = _ALIASES.get(name, name)
     if name in _ENGINES:

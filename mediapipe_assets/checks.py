@@ -24,7 +24,7 @@ from catalog.renditions import COMPRESSED, RELEASED
 from catalog.sources import ORIGINALS
 from catalog.work import Scope
 from mediapipe_assets.tables import table
-from pipeline import soundness
+from pipeline import layout, soundness
 from pipeline.assembly import Platform
 
 NAMED_FILES = 20
@@ -280,7 +280,7 @@ def _judge_disk(platform: Platform, name: str) -> dg.AssetCheckResult:
         ("folder", "reason"),
         [
             (
-                str(platform.roots.get(f"destination:{name}")),
+                str(platform.roots.get(layout.destination_root(name))),
                 "same disk as the originals, as far as can be told: no second copy",
             )
         ],

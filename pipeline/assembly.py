@@ -6,7 +6,7 @@ ready. Does not belong here: Dagster, or what a stage does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cached_property
@@ -77,7 +77,7 @@ class Platform:
             layout.TRASH: roots.trash,
             layout.THUMBNAILS: roots.thumbnails,
         }
-        return own | {f"destination:{name}": entry.path for name, entry in self._archives.items()}
+        return own | {layout.destination_root(name): entry.path for name, entry in self._archives.items()}
 
     @cached_property
     def _archives(self) -> dict[str, ArchiveDestination]:
@@ -317,9 +317,3 @@ class Platform:
                 was, now = (f"{one['path']} ({one['disk']})" for one in (before, place))
                 deliveries.doubt_everything(connection, name, f"it moved from {was} to {now} and is proven anew")
         config.set_config(connection, PLACES, known | places)
-
-
-def stage_names(destinations: Sequence[str]) -> list[str]:
-    """Returns every stage's name in the order of the chain."""
-    delivery = [deliveries.stage_name(name, step) for name in destinations for step in STEPS]
-    return [sources.ORIGINALS, DEDUPLICATED, renditions.COMPRESSED, *delivery, LIBRARY, renditions.RELEASED]

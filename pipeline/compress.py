@@ -22,17 +22,12 @@ from catalog.paths import from_text, to_text
 from catalog.renditions import TierDates
 from catalog.work import WorkQuery
 from media.files import ORIGINAL_MODE, commit_part, hash_file, make_folder_below, part_path
-from media.renditions import make_rendition
+from media.renditions import KINDS_LEFT_ALONE, make_rendition
 from media.tiers import Tier, tier_for
 from pipeline import layout
 from pipeline.run import Run
 from pipeline.stage import Outcome, Stage
 from resources.compute import Task
-
-_NEVER = {
-    "raw": "a RAW is never compressed",
-    "sidecar": "a sidecar is kept as it is",
-}
 
 
 def tier_dates(tiers: Sequence[Tier], today: date) -> list[TierDates]:
@@ -185,7 +180,7 @@ class CompressionStage(Stage[MediaFile]):
     def _never(self, item: MediaFile) -> str | None:
         if item.state == "damaged":
             return f"a damaged file is kept as it is ({item.reason})"
-        return _NEVER.get(item.kind)
+        return KINDS_LEFT_ALONE.get(item.kind)
 
     def _tier(self, item: MediaFile, run: Run) -> Tier:
         return tier_for((run.today - item.partition_date).days, self._tiers)

@@ -23,7 +23,7 @@ from media.files import ContentMismatch
 from pipeline import layout
 from pipeline.destination import Destination
 from pipeline.failures import NothingToSend
-from pipeline.proofs import Candidate, KeptFolder, Witness
+from pipeline.proofs import HOURS_BETWEEN_QUESTIONS, Candidate, KeptFolder, Witness
 from pipeline.replace import release_replaced
 from pipeline.run import Run
 from pipeline.stage import Outcome, Stage
@@ -31,7 +31,6 @@ from resources.compute import Task
 from resources.delivery import Evidence, Intent, NotNow
 
 SLOWEST_WRITE = 2_000_000  # bytes a second, to a mount over wireless
-HOURS_BETWEEN_QUESTIONS = 20.0  # less than a day: the nightly run asks again
 
 
 class StagedStage(Stage[Member]):
@@ -125,7 +124,7 @@ class StagedStage(Stage[Member]):
         # One that takes either form got the original as long as there was no rendition: it has the photo.
         either = self._destination.deliver_what == "rendition"
         return any(
-            deliveries.delivered_role(connection, self._destination.name, item.id, one) is not None
+            deliveries.find_delivery(connection, self._destination.name, item.id, one) is not None
             for one in (("original", "rendition") if either else (role,))
         )
 
@@ -325,7 +324,7 @@ class VerifiedStage(_DeliveryStage):
         candidates = tuple(
             Candidate(witness, replace(old, remote_path=from_text(path)), "rendition") for witness, path in copies
         )
-        folder = self._roots[f"destination:{self._destination.name}"]
+        folder = self._roots[layout.destination_root(self._destination.name)]
         new = self._shown_intent(item, run)
         return Task(release_replaced, (self._destination, folder, new, old, candidates, self._copies_needed, run.today))
 

@@ -30,7 +30,7 @@ class NothingToSend(Exception):
 
 TOO_SLOW = "it took too long; raise compute.task_timeout_seconds if the file is sound"
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-_DISK_GONE = (errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENOTCONN, errno.EROFS)
+_DISK_GONE = (errno.ESTALE, errno.ENODEV, errno.ENOTCONN, errno.EROFS)
 
 
 def stops_the_run(error: BaseException) -> RunStopped | None:
@@ -45,7 +45,7 @@ def stops_the_run(error: BaseException) -> RunStopped | None:
         return RunStopped(
             f"The disk is full{_where(error)}. Nothing is lost: make room and run again, it goes on where it stopped."
         )
-    if isinstance(error, OSError) and error.errno in _DISK_GONE and error.errno != errno.EIO:
+    if isinstance(error, OSError) and error.errno in _DISK_GONE:
         return RunStopped(
             f"The disk{_where(error)} went away or refuses writing ({os.strerror(error.errno)}). "
             "Nothing is lost: look at the mount and run again."

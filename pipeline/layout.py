@@ -1,7 +1,7 @@
 """Where things stand under the roots.
 
-Belongs here: the folder of a date, and the names that originals, renditions, thumbnails and delivered
-files get. Does not belong here: writing them.
+Belongs here: the names of roots, the folder of a date, and the names that originals, renditions, thumbnails
+and delivered files get. Does not belong here: writing them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ STAGING = "staging"
 LIBRARY = "library"
 TRASH = "trash"
 THUMBNAILS = "thumbnails"
+_DESTINATION = "destination:"
 
 NAME_BYTES = 255  # what ext4, Btrfs, XFS and ZFS allow
 EXTENSION_BYTES = 64  # what stands after the last dot and is longer is no extension
@@ -95,6 +96,24 @@ def delivered_name(file_name: str, role: str, extension: str | None) -> str:
     own = os.path.splitext(file_name)[1]
     same = {".jpeg": ".jpg"}.get(own.lower(), own.lower()) == extension.lower()
     return file_name if same else named_with(file_name, own, extension)
+
+
+def destination_root(name: str) -> str:
+    """Returns the name of the root that a destination's folder is."""
+    return f"{_DESTINATION}{name}"
+
+
+def destination_of(root: str) -> str | None:
+    """Returns the destination whose folder a root is, None for one of our own."""
+    return root.removeprefix(_DESTINATION) if root.startswith(_DESTINATION) else None
+
+
+def below(path: Path, root: Path) -> Path | None:
+    """Returns a path relative to a root that it is in, by the root's name or by where that really stands."""
+    for base in dict.fromkeys((root, root.resolve())):
+        if path.is_relative_to(base):
+            return path.relative_to(base)
+    return None
 
 
 def folders_of_day(roots: Mapping[str, Path], day: date) -> Iterator[Path]:

@@ -21,6 +21,8 @@ from media.files import RootAway, hash_file
 from resources.delivery import DeletionProof, Evidence, Intent, NotNow, Role
 from resources.mounts import same_disk
 
+# Less than a day: the nightly run asks again for what was not proven.
+HOURS_BETWEEN_QUESTIONS = 20.0
 _TOKEN = object()
 
 

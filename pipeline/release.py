@@ -24,7 +24,7 @@ from catalog.work import WorkQuery
 from media.files import hash_file, place_in_trash
 from pipeline import layout
 from pipeline.destination import Destination
-from pipeline.proofs import Candidate, Doomed, NotProven, prove
+from pipeline.proofs import HOURS_BETWEEN_QUESTIONS, Candidate, Doomed, NotProven, prove
 from pipeline.run import Run
 from pipeline.stage import Outcome, Stage
 from pipeline.trash import move_to_trash
@@ -32,7 +32,6 @@ from resources.compute import Task
 from resources.delivery import Intent
 
 SLOWEST_READ = 2_000_000  # bytes a second, from a mount over wireless
-HOURS_BETWEEN_QUESTIONS = 20.0  # less than a day: the nightly run asks again
 
 
 class ReleaseStage(Stage[Superseded]):

@@ -93,7 +93,7 @@ class _Estimate:
         ]
         for name, destination in platform.destinations.items():
             size = self._delivered(destination, stored, first, following)
-            writes.append((platform.roots[f"destination:{name}"], size))
+            writes.append((platform.roots[layout.destination_root(name)], size))
         return writes
 
     def _delivered(self, destination: Destination, stored: int, first: int, following: int) -> int:

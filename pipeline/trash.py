@@ -154,7 +154,7 @@ def find_trashed(roots: Mapping[str, Path], file: Path) -> Trashed | None:
     """
     for path in dict.fromkeys((file, file.parent.resolve() / file.name)):
         for trash_root, root in trashes(roots):
-            if (below := _below(path, trash_root)) is not None and len(below.parts) > 1:
+            if (below := layout.below(path, trash_root)) is not None and len(below.parts) > 1:
                 return _trashed(roots, root, path, Path(*below.parts[1:]))
         for trash_root, root in trashes(roots):
             if (found := _by_former_path(roots, trash_root, root, path)) is not None:
@@ -166,7 +166,7 @@ def trashes(roots: Mapping[str, Path]) -> Iterator[tuple[Path, str | None]]:
     """Yields each trash with the root that it belongs to; in our own, the root's name stands in the path."""
     yield roots[layout.TRASH], None
     for name, path in roots.items():
-        if name.startswith("destination:"):
+        if layout.destination_of(name) is not None:
             yield path / DESTINATION_TRASH, name
 
 
@@ -180,8 +180,8 @@ def _trashed(roots: Mapping[str, Path], root: str | None, path: Path, below: Pat
 
 def _by_former_path(roots: Mapping[str, Path], trash_root: Path, root: str | None, path: Path) -> Trashed | None:
     days = sorted((one for one in _entries(trash_root) if one.is_dir()), key=_age, reverse=True)
-    for name in [root] if root is not None else [name for name in roots if not name.startswith("destination:")]:
-        below = _below(path, roots[name])
+    for name in [root] if root is not None else [name for name in roots if layout.destination_of(name) is None]:
+        below = layout.below(path, roots[name])
         if below is None or not below.parts:
             continue
         for day in days:
@@ -204,13 +204,6 @@ def _age(day_folder: Path) -> tuple[str, int]:
 def _refuse_taken(place: Path) -> None:
     if os.path.lexists(place):
         raise NotMoved(f"something stands at {place}; it is not overwritten. Move it away first")
-
-
-def _below(path: Path, root: Path) -> Path | None:
-    for base in dict.fromkeys((root, root.resolve())):
-        if path.is_relative_to(base):
-            return path.relative_to(base)
-    return None
 
 
 def _hold_against(path: Path, sha256: str) -> os.stat_result:

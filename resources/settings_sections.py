@@ -17,7 +17,6 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 from media.tiers import DEFAULT_TIERS, Plan, Tier
 
 LIBRARY_FIELDS = ("year", "month", "day", "name", "stem", "ext", "kind")
-_SLOWEST_READ_BYTES_PER_SECOND = 5_000_000
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,40}$")]
 
@@ -256,10 +255,6 @@ class ComputeSettings(Section):
         ge=1,
         description="Seconds that taking in one file may take, beside one more for each 5 MB of its size.",
     )
-
-    def ingest_timeout(self, size: int) -> float:
-        """Returns the seconds that taking in a file of `size` bytes may take; a long video may be slow."""
-        return self.ingest_timeout_seconds + size / _SLOWEST_READ_BYTES_PER_SECOND
 
 
 class WebSettings(Section):

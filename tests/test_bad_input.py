@@ -246,9 +246,8 @@ def test_a_run_that_dagster_starts_fails_at_once_for_want_of_room(
 ) -> None:
     import dagster as dg
 
-    from jobs.chain import CHAIN_JOB
+    from jobs.chain import CHAIN_JOB, range_tags
     from mediapipe_assets.definitions import build_defs
-    from mediapipe_assets.partitions import range_tags
     from pipeline.discovery import look
 
     home.watch(photos(FILES[0]), start=START)

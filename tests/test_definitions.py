@@ -187,7 +187,8 @@ def test_an_override_takes_the_place_of_a_resource(settings: Settings, monkeypat
             raise RuntimeError("the fake was asked")
             yield
 
-    defs = build_defs(settings, {"platform": Elsewhere()})
+    # The pipeline would open the home of whoever runs the tests.
+    defs = build_defs(settings, {"platform": Elsewhere(), "pipeline": dg.ResourceDefinition.none_resource()})
     repository = defs.get_repository_def()
     sensor = repository.get_sensor_def("folder_sensor")
     resources = repository.get_top_level_resources()  # what a tick of the daemon takes them from

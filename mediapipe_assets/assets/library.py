@@ -14,9 +14,8 @@ from catalog.media import DEDUPLICATED
 from catalog.renditions import COMPRESSED, RELEASED
 from catalog.sources import ICLOUD_ORIGINALS, ORIGINALS
 from mediapipe_assets.assets.factory import OWNERS, stage_asset
-
-LOCAL_FOLDER = "local_folder"
-ICLOUD_LIBRARY = "icloud_library"
+from sensors.folder import LOCAL_FOLDER
+from sensors.icloud import ICLOUD_LIBRARY
 
 local_folder = dg.AssetSpec(
     LOCAL_FOLDER,

@@ -72,6 +72,7 @@ def _looks() -> Iterator[Look]:
 
 
 def _platform_looks(platform: Platform) -> Iterator[Look]:
+    from pipeline.layout import destination_root
     from resources.folder import SourceMissing, list_names
     from services.up import is_up
 
@@ -94,7 +95,7 @@ def _platform_looks(platform: Platform) -> Iterator[Look]:
                 f"destination {name}", "warning", "same disk as the originals, as far as can be told: no second copy"
             )
         else:
-            yield Look(f"destination {name}", "ok", str(platform.roots[f"destination:{name}"]))
+            yield Look(f"destination {name}", "ok", str(platform.roots[destination_root(name)]))
     yield _trash_look(platform)
     running = is_up(platform.settings.home)
     yield Look("services", "ok", f"running at {running.url}" if running else "not running; mediapipe-assets up")

@@ -244,9 +244,11 @@ def _print_named(console: Console, title: str, total: int, files: Sequence[tuple
 
 
 def _print_places(console: Console, platform: Platform) -> None:
+    from pipeline.layout import destination_root
+
     console.print()
     places = [("originals", platform.roots["originals"]), ("renditions", platform.roots["renditions"])]
-    places += [(name, platform.roots[f"destination:{name}"]) for name in platform.destinations]
+    places += [(name, platform.roots[destination_root(name)]) for name in platform.destinations]
     if platform.settings.library.enabled:
         places.append(("sorted library", platform.roots["library"]))
     _print_rows(console, [(name, str(path)) for name, path in places])

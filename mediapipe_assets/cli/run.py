@@ -332,8 +332,8 @@ class _Session:
 
     def run(self, scope: Any) -> str:
         """Runs one range of days and returns the run's id."""
+        from jobs.chain import range_tags
         from mediapipe_assets.cli.execute import execute_chain
-        from mediapipe_assets.partitions import range_tags
 
         wishes = self._wishes
         config = {
