@@ -39,6 +39,8 @@ from resources.http import ca_bundle, keep_queries_out_of_logs
 RESUMES = 4  # in one fetch; a file that needs more waits for its next turn, and goes on from where it stands
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 4.0  # seconds
 MOST_REDIRECTS = 3
+# As quick as larger ones, yet on a slow line a block is soon there: for `close`, and to have it when the line breaks.
+BLOCK = 256 << 10
 CONNECT_SECONDS, READ_SECONDS = 15.0, 60.0
 _MB = 1e6
 _EXPIRED = (403, 410)
@@ -418,30 +420,15 @@ class _Body:
     def __init__(self, raw: Any) -> None:
         self.lost = ""
         self._raw = raw
-        self._buffer = memoryview(bytearray(CHUNK))
 
-    def block(self, most: int) -> memoryview:
-        """Returns the next bytes: a whole block, or what is left before the end or a broken connection.
-
-        It is the same memory each time.
-        """
-        space = self._buffer[:most]
-        filled = 0
-        while filled < len(space) and (piece := self._piece(len(space) - filled)):
-            space[filled : filled + len(piece)] = piece
-            filled += len(piece)
-        return space[:filled]
-
-    def _piece(self, most: int) -> bytes:
-        """Returns what has arrived. A read of a whole block would lose what came before a broken connection."""
-        if self.lost:
-            return b""
+    def block(self, most: int) -> bytes:
+        """Returns the next bytes, none at the end or where the connection broke off."""
         try:
-            piece: bytes = self._raw.read1(most)
+            block: bytes = self._raw.read(min(BLOCK, most))
         except _NETWORK as error:
             self.lost = _why_lost(error)
             return b""
-        return piece
+        return block
 
 
 class _Part:
@@ -472,9 +459,9 @@ class _Part:
             headers["If-Range"] = self.version
         return headers
 
-    def write(self, block: memoryview) -> None:
+    def write(self, block: bytes) -> None:
         """Adds bytes."""
-        write_all(self._file, block)
+        write_all(self._file, memoryview(block))
         self._sum.update(block)
         self.count += len(block)
 
