@@ -209,7 +209,7 @@ class Downloader:
         return Fetched(part.count, part.checksum(), proven, part.received)
 
     def close(self) -> None:
-        """Closes the connections. A fetch ends as `ConnectionLost`, at once where a body is coming, else within a minute."""
+        """Closes the connections. A fetch ends as `ConnectionLost`: at once if its body is coming, else in a minute."""
         self._closed.set()
         with self._lock:
             for body in self._bodies:
