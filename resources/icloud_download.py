@@ -23,11 +23,12 @@ from http.cookiejar import DefaultCookiePolicy
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.exceptions import InvalidProxyURL, InvalidSchema, ProxyError, SSLError
+from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError
 from urllib3.exceptions import TimeoutError as ReadTimeout
 
@@ -154,7 +155,7 @@ class Downloader:
         """Opens no connection yet.
 
         Args:
-            connections: How many to one host at most; more threads than that wait for each other.
+            connections: How many there are at most at a time; more threads than that wait for each other.
             on_throttled: Called in the thread that was throttled, with the seconds that Apple asks for, so that
                 a caller can hold back the others.
             now: The clock, for a Retry-After that is a date.
@@ -168,6 +169,9 @@ class Downloader:
         self._on_throttled = on_throttled
         self._now = now
         self._closed = threading.Event()
+        self._slots = threading.Semaphore(connections)
+        self._lock = threading.Lock()
+        self._bodies: set[BaseHTTPResponse] = set()
         self._sleep = sleep or self._closed.wait
         self._jitter = jitter
         self._verify = ca_bundle()
@@ -203,8 +207,12 @@ class Downloader:
         return Fetched(part.count, part.checksum(), proven, part.received)
 
     def close(self) -> None:
-        """Closes the connections. A fetch that is under way ends at its next block as `ConnectionLost`."""
+        """Closes the connections. A fetch ends as `ConnectionLost`: at once if its body is coming, else in a minute."""
         self._closed.set()
+        with self._lock:
+            for body in self._bodies:
+                with contextlib.suppress(ValueError, RuntimeError, OSError):  # it has just ended by itself
+                    body.shutdown()
         self._session.close()
 
     def __enter__(self) -> Downloader:
@@ -241,8 +249,12 @@ class Downloader:
             return ""
         if part.count > wanted.size:
             raise _OtherBytes(f"there are more than the {wanted.size} announced")
-        if self._closed.is_set():
-            raise ConnectionLost(_lost_sentence(part.count, wanted.size, "the run is ending"))
+        with self._slots:
+            if self._closed.is_set():
+                raise ConnectionLost(_lost_sentence(part.count, wanted.size, "the run is ending"))
+            return self._request(wanted, part)
+
+    def _request(self, wanted: Wanted, part: _Part) -> str:
         failure: Exception | None = None
         try:
             response = self._ask(wanted.url.replace(_FILE_NAME, "file"), part.headers())
@@ -299,23 +311,36 @@ class Downloader:
 
     def _receive(self, response: requests.Response, wanted: Wanted, part: _Part) -> str:
         _place(response, wanted, part)
-        body = _Body(response.raw)
-        while block := body.block(wanted.size - part.count + 1):
-            part.received += len(block)
-            if part.count + len(block) > wanted.size:
-                raise _OtherBytes(f"there are more than the {wanted.size} announced")
-            part.write(block)
-            if self._closed.is_set():
-                return "the run is ending"
+        with self._under_way(response.raw):
+            body = _Body(response.raw)
+            while not self._closed.is_set() and (block := body.block(wanted.size - part.count + 1)):
+                part.received += len(block)
+                if part.count + len(block) > wanted.size:
+                    raise _OtherBytes(f"there are more than the {wanted.size} announced")
+                if self._closed.is_set():
+                    break  # a connection that is shut down may end in bytes that are no longer deciphered
+                part.write(block)
         if part.count == wanted.size:
             return ""  # how the connection ended after the last byte does not matter
         return body.lost or "it ended too early"
+
+    @contextlib.contextmanager
+    def _under_way(self, raw: BaseHTTPResponse) -> Iterator[None]:
+        """Lets `close` reach a body while it is read."""
+        with self._lock:
+            self._bodies.add(raw)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._bodies.discard(raw)
 
 
 def _session(connections: int) -> requests.Session:
     """Returns a session that any thread may use: it has no state beside its connections."""
     session = requests.Session()
-    adapter = HTTPAdapter(pool_maxsize=connections, pool_block=True)
+    # It need not block, as the slots do: who waits for a connection of a pool that is closed waits for ever.
+    adapter = HTTPAdapter(pool_maxsize=connections)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     session.headers["Accept-Encoding"] = "identity"
@@ -360,9 +385,11 @@ def _told(failure: Exception) -> str:
         Untrusted: It is one of trust, which trying again does not cure.
         Refused: There was nothing to understand; the same.
     """
+    if isinstance(failure, (InvalidProxyURL, InvalidSchema)):
+        raise Refused("HTTPS_PROXY names a proxy that cannot be used. Correct it; it looks like http://host:port.")
     if isinstance(failure, ValueError):
         raise Refused("The address that Apple or its server gave cannot be understood. Look the file up afresh.")
-    if isinstance(failure, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(failure):
+    if isinstance(failure, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(failure):
         raise Untrusted(
             "The certificate of Apple's server is not trusted here. Is there a proxy that needs its own? Then name its "
             "file in REQUESTS_CA_BUNDLE or SSL_CERT_FILE."
@@ -372,7 +399,7 @@ def _told(failure: Exception) -> str:
 
 def _why_lost(failure: Exception) -> str:
     cause = failure.args[0] if failure.args else None
-    if isinstance(failure, requests.exceptions.ProxyError):
+    if isinstance(failure, ProxyError):
         return "the proxy that HTTPS_PROXY names does not answer as it should"
     if isinstance(failure, (requests.Timeout, ReadTimeout)):
         return "the server fell silent"
@@ -395,33 +422,17 @@ class _Body:
         lost: Why the connection broke off; empty as long as it did not.
     """
 
-    def __init__(self, raw: Any) -> None:
+    def __init__(self, raw: BaseHTTPResponse) -> None:
         self.lost = ""
         self._raw = raw
-        self._buffer = memoryview(bytearray(CHUNK))
 
-    def block(self, most: int) -> memoryview:
-        """Returns the next bytes: a whole block, or what is left before the end or a broken connection.
-
-        It is the same memory each time.
-        """
-        space = self._buffer[:most]
-        filled = 0
-        while filled < len(space) and (piece := self._piece(len(space) - filled)):
-            space[filled : filled + len(piece)] = piece
-            filled += len(piece)
-        return space[:filled]
-
-    def _piece(self, most: int) -> bytes:
-        """Returns what has arrived. A read of a whole block would lose what came before a broken connection."""
-        if self.lost:
-            return b""
+    def block(self, most: int) -> bytes:
+        """Returns the next bytes, none at the end or where the connection broke off."""
         try:
-            piece: bytes = self._raw.read1(most)
+            return self._raw.read(min(CHUNK, most))
         except _NETWORK as error:
             self.lost = _why_lost(error)
             return b""
-        return piece
 
 
 class _Part:
@@ -452,9 +463,9 @@ class _Part:
             headers["If-Range"] = self.version
         return headers
 
-    def write(self, block: memoryview) -> None:
+    def write(self, block: bytes) -> None:
         """Adds bytes."""
-        write_all(self._file, block)
+        write_all(self._file, memoryview(block))
         self._sum.update(block)
         self.count += len(block)
 

@@ -15,6 +15,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -193,6 +194,36 @@ def running(server: Server) -> Iterator[Server]:
 def apple() -> Iterator[Server]:
     with running(Server()) as server:
         yield server
+
+
+class Certificates:
+    """An authority of our own, and a context for servers under any of some names."""
+
+    def __init__(self, folder: Path) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "A test's own")])
+        now = dt.datetime.now(dt.UTC)
+        names = [x509.DNSName("localhost"), x509.DNSName(CDN), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        certificate = (
+            x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + dt.timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
+            .sign(key, hashes.SHA256())
+        )
+        self.bundle = folder / "bundle.pem"
+        self.bundle.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        (folder / "key.pem").write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(self.bundle, folder / "key.pem")
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture(autouse=True)
@@ -429,17 +460,58 @@ def test_a_server_that_is_not_there_is_no_fault_of_the_file(client: Client, part
             client.fetch(wanted(url, part))
 
 
-def test_closing_ends_what_is_under_way(apple: Server, client: Client, part: Path) -> None:
-    def then_closed(handler: Handler) -> None:
-        handler.answer(200, {"Content-Length": str(len(CONTENT))}, CONTENT[:1_100_000])
-        client.close()
-        handler.wfile.write(CONTENT[1_100_000:])
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_closing_ends_what_is_under_way_even_if_the_server_says_nothing(
+    certificates: Certificates, part: Path, monkeypatch: pytest.MonkeyPatch, encrypted: bool
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates.bundle))
+    over = threading.Event()
 
-    apple.acts = [then_closed]
+    def silent(handler: Handler) -> None:
+        handler.answer(200, {"Content-Length": str(len(CONTENT))}, CONTENT[:1_100_000])
+        threading.Timer(0.2, client.close).start()
+        over.wait(30)
+
+    with running(Server(certificates.context if encrypted else None)) as server, Client() as client:
+        server.always = silent
+        begun = time.monotonic()
+        with pytest.raises(ConnectionLost, match="the run is ending"):
+            client.fetch(wanted(server.url(), part))
+        over.set()
+    assert time.monotonic() - begun < 10
+    assert len(server.asked) == 1
+    assert part.read_bytes() == CONTENT[: 1 << 20]
+
+
+def test_closing_leaves_nobody_waiting_for_a_connection(apple: Server, tmp_path: Path) -> None:
+    under_way, over = threading.Event(), threading.Event()
+
+    def silent(handler: Handler) -> None:
+        handler.answer(200, {"Content-Length": str(len(CONTENT))}, CONTENT[:1000])
+        under_way.set()
+        over.wait(30)
+
+    def fetch(number: int) -> bool:
+        with pytest.raises(ConnectionLost, match="the run is ending"):
+            client.fetch(wanted(apple.url(), tmp_path / f"{number}.part"))
+        return True
+
+    apple.always = silent
+    with Client(1) as client, ThreadPoolExecutor(4) as threads:
+        fetches = [threads.submit(fetch, number) for number in range(4)]
+        assert under_way.wait(10)
+        time.sleep(0.2)
+        client.close()
+        assert all(one.result(timeout=10) for one in fetches)
+        over.set()
+    assert len(apple.asked) == 1
+
+
+def test_nothing_is_asked_for_after_closing(apple: Server, client: Client, part: Path) -> None:
+    client.close()
     with pytest.raises(ConnectionLost, match="the run is ending"):
         client.fetch(wanted(apple.url(), part))
-    assert len(apple.asked) == 1
-    assert CONTENT.startswith(part.read_bytes())
+    assert apple.asked == []
 
 
 def test_a_pause_ends_when_the_downloader_is_closed(apple: Server, part: Path) -> None:
@@ -618,36 +690,6 @@ def test_what_is_no_address_of_the_web_is_refused(client: Client, part: Path, ur
 # ------------------------------------------------------------------ redirects, certificates, proxies
 
 
-class Certificates:
-    """An authority of our own, and a context for servers under any of some names."""
-
-    def __init__(self, folder: Path) -> None:
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "A test's own")])
-        now = dt.datetime.now(dt.UTC)
-        names = [x509.DNSName("localhost"), x509.DNSName(CDN), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-        certificate = (
-            x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + dt.timedelta(days=1))
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(x509.SubjectAlternativeName(names), critical=False)
-            .sign(key, hashes.SHA256())
-        )
-        self.bundle = folder / "bundle.pem"
-        self.bundle.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        (folder / "key.pem").write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.load_cert_chain(self.bundle, folder / "key.pem")
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return Certificates(tmp_path_factory.mktemp("certificates"))
-
-
 @pytest.fixture
 def secure(certificates: Certificates) -> Iterator[Server]:
     """A server with a certificate of an authority that nobody knows."""
@@ -789,6 +831,13 @@ def test_a_proxy_that_is_not_there_is_named(
     with Client() as client, pytest.raises(ConnectionLost, match="proxy") as caught:
         client.fetch(wanted(f"https://{CDN}/B/file{QUERY}", part))
     assert SECRET not in everything_of(caught.value)
+
+
+@pytest.mark.parametrize("value", ["http://", "socks5://127.0.0.1:9"])
+def test_a_proxy_that_makes_no_sense_is_named(part: Path, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", value)
+    with Client() as client, pytest.raises(Refused, match="HTTPS_PROXY"):
+        client.fetch(wanted(f"https://{CDN}/B/file{QUERY}", part))
 
 
 # ------------------------------------------------------------------ secrets
