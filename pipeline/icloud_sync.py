@@ -7,10 +7,11 @@ new, changed and gone. Does not belong here: speaking to Apple (`resources.iclou
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
@@ -26,6 +27,7 @@ from resources.icloud import Answer
 from resources.icloud_errors import TokenTooOld
 from resources.icloud_records import Asset, Part, Record, asset_of, read_record
 
+LAST_NS = 2**63 - 1  # in the year 2262; a broken date may lie beyond
 MOST_ROUNDS = 10  # a library that changes faster than it can be read is complete enough; the next sync goes on
 _NO_ORIGINAL = (
     "iCloud lists it without its original; open it once on the phone or on icloud.com, then it is tried again"
@@ -276,7 +278,7 @@ class _Recorder:
                 "stem_key": asset.name,
                 "kind": (kind_of_name(part.name) or Kind.PHOTO).value,
                 "size": part.size,
-                "mtime_ns": int(at.timestamp() * 1000) * 1_000_000,
+                "mtime_ns": max(-LAST_NS, min(LAST_NS, int(at.timestamp() * 1000) * 1_000_000)),
                 "role": roles[part.name],
                 "capture_local": taken.local,
                 "capture_offset_minutes": taken.offset_minutes,
@@ -336,12 +338,19 @@ def capture_date(asset: Asset, rules: DateRules) -> CaptureDate:
 
     Where it gives no offset the setting `timezone` holds, never the zone of this machine.
     """
-    if asset.taken is not None and asset.offset_seconds is not None and abs(asset.offset_seconds) < 86_400:
-        local = (asset.taken + timedelta(seconds=asset.offset_seconds)).astimezone(UTC).replace(tzinfo=None)
-        return CaptureDate(local, round(asset.offset_seconds / 60), "icloud")
-    for moment, provenance in ((asset.taken, "icloud_utc"), (asset.added, "icloud_added")):
-        if moment is not None:
-            return CaptureDate(_in_zone(moment, rules.timezone), None, provenance)
+    for moment, offset, provenance in (
+        (asset.taken, asset.offset_seconds, "icloud"),
+        (asset.taken, None, "icloud_utc"),
+        (asset.added, None, "icloud_added"),
+    ):
+        if moment is None or (provenance == "icloud" and (offset is None or abs(offset) >= 86_400)):
+            continue
+        with contextlib.suppress(OverflowError):  # a broken date at the very end of the calendar
+            if offset is None:
+                return CaptureDate(_in_zone(moment, rules.timezone), None, provenance)
+            return CaptureDate(
+                (moment + timedelta(seconds=offset)).replace(tzinfo=None), round(offset / 60), provenance
+            )
     return CaptureDate(rules.now.replace(tzinfo=None), None, "first_seen")
 
 
