@@ -134,8 +134,8 @@ def test_a_name_that_can_be_no_files_name_becomes_one(given: str | None, kept: s
 
 
 def test_long_names_are_cut_to_what_a_file_may_have() -> None:
-    for given in ("ü" * 300 + ".JPG", "a." + "x" * 300, "🎞️" * 99):
-        (part,) = asset_of(plain_asset(), master(filenameEnc=encrypted(given))).parts
+    for name in ("ü" * 300 + ".JPG", "a." + "x" * 300, "🎞️" * 99):
+        (part,) = asset_of(plain_asset(), master(filenameEnc=encrypted(name))).parts
         assert len(part.name.encode()) < 255 and part.name.endswith((".JPG", ".jpg"))
 
 
