@@ -16,6 +16,7 @@ from sqlalchemy import Connection, text
 
 # First key of the advisory lock that one owner of an account's session holds; the second is the account's name.
 ACCOUNT_CLASS = 0x6D70_0003
+_COMPARABLE = "^A[Q-Za-f][A-Za-z0-9+/]{26}$"  # as media.apple_checksum.is_comparable
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,14 @@ def set_account(connection: Connection, name: str, **values: object) -> None:
             f"ON CONFLICT (name) DO UPDATE SET {updates}, changed_at = now()"
         ),
         {"name": name, **values},
+    )
+
+
+def calm_down(connection: Connection, name: str) -> None:
+    """Forgets how often Apple asked for patience, unless it has just done so once more."""
+    connection.execute(
+        text("UPDATE icloud_accounts SET throttled_count = 0 WHERE name = :name AND throttled_until IS NULL"),
+        {"name": name},
     )
 
 
@@ -294,12 +303,21 @@ def other_checksums(connection: Connection, sources: Sequence[str], limit: int) 
     query = (
         "FROM source_files s JOIN media_files m ON m.id = s.media_file_id WHERE s.source = ANY(:sources) "
         "AND s.state IN ('kept', 'duplicate', 'renamed') AND m.apple_checksum IS NOT NULL "
-        "AND substr(s.version, 1, 1) = 'A' AND length(s.version) = 28 AND s.version <> m.apple_checksum"
+        f"AND s.version ~ '{_COMPARABLE}' AND s.version <> m.apple_checksum"
     )
     given = {"sources": list(sources), "limit": limit}
     total = connection.execute(text(f"SELECT count(*) {query}"), given).scalar_one()
     rows = connection.execute(text(f"SELECT s.source_id, m.stored_path {query} ORDER BY s.id DESC LIMIT :limit"), given)
     return int(total), [(row.source_id, row.stored_path) for row in rows]
+
+
+def count_incomparable(connection: Connection, sources: Sequence[str]) -> int:
+    """Counts the stored files of which Apple gives a checksum that cannot be computed here: nothing proves them."""
+    statement = (
+        "SELECT count(*) FROM source_files WHERE source = ANY(:sources) AND state IN ('kept', 'duplicate', 'renamed') "
+        f"AND version !~ '{_COMPARABLE}'"
+    )
+    return int(connection.execute(text(statement), {"sources": list(sources)}).scalar_one())
 
 
 def count_waiting(connection: Connection, source: str) -> int:

@@ -43,7 +43,8 @@ def _judge_count(platform: Platform, connection: Connection, _: Scope) -> dg.Ass
 def _judge_checksums(platform: Platform, connection: Connection, _: Scope) -> dg.AssetCheckResult:
     total, rows = icloud.other_checksums(connection, list(platform.icloud.sources), NAMED_FILES)
     words = "Keep the file in iCloud, and report this: a stored file does not have Apple's checksum."
-    return result_of(total, ("file", "what was stored"), rows, words)
+    more = {"not_comparable": icloud.count_incomparable(connection, list(platform.icloud.sources))}
+    return result_of(total, ("file", "what was stored"), rows, words, more=more)
 
 
 def _judge_sign_in(platform: Platform, connection: Connection, _: Scope) -> dg.AssetCheckResult:

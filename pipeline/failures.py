@@ -63,6 +63,11 @@ def _database_is_away(error: DBAPIError) -> bool:
 
 def in_words(error: BaseException) -> str:
     """Returns one sentence that says why a file failed and what to do."""
+    from resources.icloud_download import DownloadError
+    from resources.icloud_errors import ICloudError
+
+    if isinstance(error, DownloadError | ICloudError):
+        return str(error)
     if is_task_timeout(error):
         return TOO_SLOW
     if isinstance(error, WorkerDied):

@@ -22,7 +22,7 @@ from pipeline.icloud_account import Account
 from pipeline.icloud_originals import ICloudOriginalsStage
 from pipeline.icloud_sync import Synced
 from resources.icloud import PERSONAL, ICloud
-from resources.icloud_errors import ICloudError, Throttled
+from resources.icloud_errors import ICloudError
 from resources.settings import ICloudSource, Settings, account_of
 
 SHARED_PREFIX = "SharedSync-"
@@ -116,7 +116,7 @@ class ICloudLibraries:
             for name, entry in self.sources.items()
         }
         accounts = {
-            name: icloud_originals.Account(self._opener(account), self._throttled(account))
+            name: icloud_originals.Account(self._opener(account), self._remembering(account))
             for name, account in self.accounts.items()
         }
         return ICloudOriginalsStage(roots, libraries, accounts, seconds, rules)
@@ -143,9 +143,9 @@ class ICloudLibraries:
 
         return opened
 
-    def _throttled(self, account: Account) -> Callable[[float | None], None]:
-        def told(retry_after: float | None) -> None:
-            icloud_account.remember(self.engine, account.name, Throttled(retry_after), self.now())
+    def _remembering(self, account: Account) -> Callable[[ICloudError], None]:
+        def told(error: ICloudError) -> None:
+            icloud_account.remember(self.engine, account.name, error, self.now())
 
         return told
 

@@ -56,6 +56,14 @@ class LeftAlone(Throttled):
         )
 
 
+class NoCodeAwaited(ICloudError):
+    """A code was handed in that nobody had asked for: which says nothing about the sign-in."""
+
+    def __init__(self) -> None:
+        """Takes nothing."""
+        super().__init__("No code is awaited. Run: mediapipe-assets icloud login")
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """An Apple account, as the settings describe it.
@@ -140,7 +148,7 @@ def signed_in(
             )
         yield client
         with engine.begin() as connection:
-            icloud.set_account(connection, account.name, throttled_count=0)
+            icloud.calm_down(connection, account.name)
 
 
 def _refuse_hopeless(state: AccountState) -> None:
@@ -149,10 +157,18 @@ def _refuse_hopeless(state: AccountState) -> None:
         raise NeedsPerson(state.needs, state.needs_detail)  # type: ignore[arg-type]
 
 
-def ask_for_code(engine: Engine, account: Account, *, now: Callable[[], datetime] = utc_now) -> CodeSent | None:
+def ask_for_code(
+    engine: Engine, account: Account, *, renew: bool = False, now: Callable[[], datetime] = utc_now
+) -> CodeSent | None:
     """Signs in as far as possible, and has Apple send a code where one is needed.
 
     A code that was sent a moment ago is not sent again: whoever waits for one gets the same.
+
+    Args:
+        engine: The catalog.
+        account: Whose session.
+        renew: Ask for a code although Apple still trusts this machine, so that the trust lasts from now on.
+        now: The clock.
 
     Returns:
         Where the code was sent; None when the session is trusted and no code is needed.
@@ -161,19 +177,25 @@ def ask_for_code(engine: Engine, account: Account, *, now: Callable[[], datetime
         NeedsPerson: Something else than a code is needed.
     """
     with owned(engine, account, wait_seconds=30.0, now=now) as client:
+        if renew and _code_under_way(engine, account, now()) is None:
+            client.forget_trust()
         try:
             client.sign_in()
         except NeedsPerson as error:
-            if error.need != "code":
+            if error.need not in ("code", "security_key"):
                 raise
+            if error.need == "security_key":
+                client.touch_security_key()
+                _signed_in_by_person(engine, account, now())
+                return None
         else:
             with engine.begin() as connection:
-                icloud.set_account(connection, account.name, needs=None, needs_detail=None, signed_in_at=now())
+                icloud.set_account(
+                    connection, account.name, needs=None, needs_detail=None, signed_in_at=now(), throttled_until=None
+                )
             return None
-        with engine.begin() as connection:
-            state = icloud.account_state(connection, account.name)
-        if state.code_asked_at is not None and state.code_by is not None and now() - state.code_asked_at < CODE_PAUSE:
-            return CodeSent(state.code_by, state.code_phone)  # type: ignore[arg-type]
+        if (earlier := _code_under_way(engine, account, now())) is not None:
+            return earlier
         sent = client.ask_for_code()
         with engine.begin() as connection:
             icloud.set_account(
@@ -188,6 +210,15 @@ def ask_for_code(engine: Engine, account: Account, *, now: Callable[[], datetime
         return sent
 
 
+def _code_under_way(engine: Engine, account: Account, now: datetime) -> CodeSent | None:
+    """Returns where a code went that Apple sent a moment ago and nobody has handed in yet."""
+    with engine.connect() as connection:
+        state = icloud.account_state(connection, account.name)
+    if state.code_asked_at is None or state.code_by is None or now - state.code_asked_at >= CODE_PAUSE:
+        return None
+    return CodeSent(state.code_by, state.code_phone)  # type: ignore[arg-type]
+
+
 def enter_code(engine: Engine, account: Account, code: str, *, now: Callable[[], datetime] = utc_now) -> bool:
     """Hands a code in, in whatever process it was typed. The code itself is kept nowhere.
 
@@ -195,35 +226,41 @@ def enter_code(engine: Engine, account: Account, code: str, *, now: Callable[[],
         Whether Apple took it.
 
     Raises:
-        NeedsPerson: No code was asked for, or it was too long ago.
+        NoCodeAwaited: No code was asked for, or it was too long ago.
     """
     with owned(engine, account, wait_seconds=30.0, now=now) as client:
         with engine.connect() as connection:
             state = icloud.account_state(connection, account.name)
         if state.code_by is None or state.code_asked_at is None or now() - state.code_asked_at > CODE_LIVES:
-            raise NeedsPerson("code", "No code is awaited. Run: mediapipe-assets icloud login")
+            raise NoCodeAwaited
         if not client.enter_code(code, CodeSent(state.code_by, state.code_phone)):  # type: ignore[arg-type]
             return False
-        with engine.begin() as connection:
-            icloud.set_account(
-                connection,
-                account.name,
-                needs=None,
-                needs_detail=None,
-                signed_in_at=now(),
-                trusted_at=now(),
-                code_asked_at=None,
-                code_by=None,
-                code_phone=None,
-                throttled_count=0,
-            )
+        _signed_in_by_person(engine, account, now())
         return True
 
 
-def forget_refusal(engine: Engine, account: Account) -> None:
-    """Lets the password be tried again: a person says that it was set right."""
+def _signed_in_by_person(engine: Engine, account: Account, now: datetime) -> None:
     with engine.begin() as connection:
-        icloud.set_account(connection, account.name, needs=None, needs_detail=None)
+        icloud.set_account(
+            connection,
+            account.name,
+            needs=None,
+            needs_detail=None,
+            signed_in_at=now,
+            trusted_at=now,
+            code_asked_at=None,
+            code_by=None,
+            code_phone=None,
+            throttled_until=None,
+            throttled_count=0,
+        )
+
+
+def trusted_since(engine: Engine, account: Account, moment: datetime) -> bool:
+    """Returns whether a person signed in after a moment, in whatever process."""
+    with engine.connect() as connection:
+        trusted_at = icloud.account_state(connection, account.name).trusted_at
+    return trusted_at is not None and trusted_at > moment
 
 
 def trust_ends(state: AccountState, trust_days: int) -> datetime | None:

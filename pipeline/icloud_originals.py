@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +36,19 @@ from resources import icloud_download
 from resources.compute import Task
 from resources.delivery import NotNow
 from resources.icloud import ICloud
-from resources.icloud_download import Downloader, Fetched, Wanted
-from resources.icloud_errors import ICloudError
-from resources.icloud_records import Part, download_url
+from resources.icloud_download import Downloader, Fetched, Refused, Wanted
+from resources.icloud_errors import Away, ICloudError, Throttled
+from resources.icloud_records import Part, download_url, listed_checksum
 
 INCOMING = ".incoming"  # on the originals' own disk, so that a whole file gets its place by a rename
 URL_LIVES = 40 * 60.0  # seconds; Apple's addresses end about an hour after they were looked up
 LOST_PAUSE = 300.0  # seconds before a broken line is tried again
+LOST_IN_A_ROW = 8  # files; then it is not the files, and the rest of a large library need not be tried one by one
 FRESH_URLS = 3
+_OFFLINE = "iCloud's downloads break off one after the other. Is this machine online? The rest comes by itself later."
+_UNPROVEN = "Apple's checksum of it cannot be computed here, so only its size is known to be right"
+_CHANGED = "it was edited or deleted in iCloud meanwhile; the next look at the library says which"
+_NO_FILE = "iCloud lists it without a file to download; open it once on the phone or on icloud.com"
 
 Session = Callable[[], AbstractContextManager[ICloud]]
 
@@ -53,11 +59,11 @@ class Account:
 
     Attributes:
         session: Opens a session that Apple has accepted.
-        throttled: Told when Apple asks for fewer downloads, with the seconds that it named.
+        refused: Told what Apple answered in place of what was asked for, so that the next process knows.
     """
 
     session: Session
-    throttled: Callable[[float | None], None]
+    refused: Callable[[ICloudError], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,7 @@ class ICloudItem(Item):
     kept: int | None = None
     where: Part | None = None
     url: str | None = None
+    changed: bool = False
     asked_at: float = 0.0
     local: Path | None = None
     fetched: Fetched | None = None
@@ -118,12 +125,15 @@ class ICloudOriginalsStage(OriginalsStage):
         self._downloads = max((one.downloads for one in libraries.values()), default=1)
         self._downloader: Downloader | None = None
         self._threads: ThreadPoolExecutor | None = None
-        self._enough: str | None = None
+        self._asked = list(libraries)  # those whose accounts Apple answers for
+        self._refused: dict[str, str] = {}
+        self._lost_in_a_row = 0
+        self._telling = threading.Lock()
         self._swept = False
 
     def query(self, run: Run) -> WorkQuery:
-        """Returns the observations that wait."""
-        return sources.to_store_from(list(self._libraries), self.name)
+        """Returns the observations that wait; of a library whose account is refused, none any more."""
+        return replace(sources.to_store_from([], self.name), params={"sources": self._asked})
 
     def load(self, connection: Connection, ids: Sequence[int], run: Run) -> Sequence[ICloudItem]:
         """Reads the observations, and asks Apple for addresses of those whose bytes are nowhere here."""
@@ -143,8 +153,8 @@ class ICloudOriginalsStage(OriginalsStage):
         return items
 
     def pause(self) -> str | None:
-        """Returns why nothing more is claimed in this run: Apple is away, or wants something."""
-        return self._enough
+        """Returns why nothing more is claimed in this run: Apple is away, or wants something, for every account."""
+        return None if self._asked else " ".join(dict.fromkeys(self._refused.values())) or None
 
     def window(self, run: Run) -> int:
         """Returns how many files may be under way: those that come over the line, and those that are looked at."""
@@ -182,20 +192,26 @@ class ICloudOriginalsStage(OriginalsStage):
 
     def _fetch(self, item: ICloudItem) -> Fetched:
         assert self._downloader is not None
-        if self._enough is not None:
-            raise NotNow(self._enough, LOST_PAUSE)
+        if (refused := self._refused.get(self._account(item))) is not None:
+            raise NotNow(refused, 0)
+        if item.changed:
+            raise NotNow(_CHANGED, LOST_PAUSE)
         if item.url is None:
-            raise FileNotFoundError(f"iCloud lists {item.file.source_id} without a file to download; it is tried again")
+            raise Refused(_NO_FILE)
         wanted = Wanted(item.url, item.path, item.file.version, item.file.size)
         try:
             fetched = self._downloader.fetch(wanted)
         except icloud_download.Throttled as error:
-            self._enough = str(error)
-            self._account(item).throttled(error.retry_after)
-            raise NotNow(str(error), error.retry_after or LOST_PAUSE) from error
+            self._stop(self._account(item), Throttled(error.retry_after))
+            raise NotNow(str(error), 0) from error
         except icloud_download.ConnectionLost as error:
+            self._lost_in_a_row += 1
+            if self._lost_in_a_row >= LOST_IN_A_ROW:
+                self._stop(self._account(item), Away(_OFFLINE))
             raise NotNow(str(error), LOST_PAUSE) from error
-        os.utime(item.path, ns=(item.file.mtime_ns, item.file.mtime_ns))
+        self._lost_in_a_row = 0
+        with contextlib.suppress(OSError, OverflowError):  # a date that this file system does not know
+            os.utime(item.path, ns=(item.file.mtime_ns, item.file.mtime_ns))
         return fetched
 
     def again(self, item: Item, run: Run, result: Any, tries: int) -> Task | None:
@@ -228,9 +244,15 @@ class ICloudOriginalsStage(OriginalsStage):
             raise ContentMismatch(f"{item.file.source_id} does not have the bytes that Apple holds; none were kept")
         outcome = super().record(connection, item, result, run)
         if not proven and outcome.note is None:
-            note = "Apple's checksum of it cannot be computed here, so only its size is known to be right"
-            return Outcome(outcome.name, outcome.figures, note)
+            return Outcome(outcome.name, outcome.figures, _UNPROVEN)
         return outcome
+
+    def _log(
+        self, connection: Connection, run: Run, item: Item, event: str, kept: int | None, detail: str | None
+    ) -> None:
+        if isinstance(item, ICloudItem) and item.fetched is not None and not item.fetched.proven:
+            detail = f"{detail}; {_UNPROVEN}" if detail else _UNPROVEN
+        super()._log(connection, run, item, event, kept, detail)
 
     def close(self) -> None:
         """Ends the downloads and signs nobody out: the session is kept for the next run."""
@@ -264,23 +286,38 @@ class ICloudOriginalsStage(OriginalsStage):
             parts = parts_of(connection, library, {_asset(item) for item in mine})
             for item in mine:
                 item.where = parts.get((from_text(item.file.source_id), item.file.version))
+                item.changed = item.where is None
 
     def _address(self, library: str, items: Sequence[ICloudItem], connection: Connection) -> None:
         """Looks up fresh addresses; when Apple cannot be asked, nothing more is claimed."""
         state = icloud.library_state(connection, library)
         named = [item for item in items if item.where is not None]
-        if state is None or self._enough is not None:
+        if state is None or self._libraries[library].account in self._refused:
             return
         try:
             names = list(dict.fromkeys(item.where.record for item in named if item.where))
             found = self._session(self._libraries[library].account).lookup(state.zone, names)
         except ICloudError as error:
-            self._enough = str(error)
+            self._stop(self._libraries[library].account, error)
             return
         for item in named:
             assert item.where is not None
-            item.url = download_url(found.get(item.where.record, {}), item.where.field)
+            record = found.get(item.where.record, {})
+            item.url = download_url(record, item.where.field)
+            item.changed = listed_checksum(record, item.where.field) != item.file.version
             item.asked_at = self._clock()
+
+    def _stop(self, account: str, error: ICloudError) -> None:
+        """Ends the downloads of an account in this run. Several threads may be told the same: it is one refusal."""
+        with self._telling:
+            if account in self._refused:
+                return
+            self._refused[account] = str(error)
+            self._accounts[account].refused(error)
+            self._asked[:] = [name for name in self._asked if self._libraries[name].account != account]
+
+    def _account(self, item: ICloudItem) -> str:
+        return self._libraries[item.file.source].account
 
     def _renew(self, item: ICloudItem, run: Run) -> None:
         with run.engine.connect() as connection:
@@ -290,9 +327,6 @@ class ICloudOriginalsStage(OriginalsStage):
         if account not in self._sessions:
             self._sessions[account] = self._open.enter_context(self._accounts[account].session())
         return self._sessions[account]
-
-    def _account(self, item: ICloudItem) -> Account:
-        return self._accounts[self._libraries[item.file.source].account]
 
 
 def _asset(item: ICloudItem) -> str:

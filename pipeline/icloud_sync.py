@@ -7,10 +7,11 @@ new, changed and gone. Does not belong here: speaking to Apple (`resources.iclou
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
@@ -23,13 +24,18 @@ from media.capture import CaptureDate
 from media.kinds import Kind, kind_of_name
 from pipeline.discovery import DateRules
 from resources.icloud import Answer
-from resources.icloud_errors import TokenTooOld
+from resources.icloud_errors import Away, TokenTooOld
 from resources.icloud_records import Asset, Part, Record, asset_of, read_record
 
+LAST_NS = 2**63 - 1  # in the year 2262; a broken date may lie beyond
 MOST_ROUNDS = 10  # a library that changes faster than it can be read is complete enough; the next sync goes on
 _NO_ORIGINAL = (
     "iCloud lists it without its original; open it once on the phone or on icloud.com, then it is tried again"
 )
+_REFUSES_ITS_OWN = (
+    "Apple does not know the place in its feed that it has just named. It is read again at the next sync."
+)
+_STANDS_STILL = "Apple says that its feed goes on, and does not go on. It is read again at the next sync."
 _NO_MASTER = "iCloud lists it without the record of its file; it is taken once Apple delivers that"
 
 
@@ -159,7 +165,8 @@ def _read(
     Returns:
         Whether the end was reached.
     """
-    if token is None:
+    begun_anew = token is None
+    if begun_anew:
         _begin(engine, library)
     for _ in range(MOST_ROUNDS):
         more, moved = True, False
@@ -168,14 +175,19 @@ def _read(
                 return False
             try:
                 page = feed.changes(library.zone, token)
-            except TokenTooOld:
-                token = None
+            except TokenTooOld as error:
+                if begun_anew:
+                    raise Away(_REFUSES_ITS_OWN) from error
+                token, begun_anew = None, True
                 _begin(engine, library)
                 continue
+            stuck = page.more and page.token == token
             moved = moved or (bool(page.records) and page.token != token)
             with engine.begin() as connection:
                 recorder.take(connection, page.records)
                 icloud.set_sync_token(connection, library.name, page.token)
+            if stuck:
+                raise Away(_STANDS_STILL)
             token, more = page.token, page.more
         if not moved:
             break
@@ -195,6 +207,7 @@ class _Recorder:
         self._rules = rules
         self._ours = ours
         self._found = found
+        self._news: set[str] = set()
         self.pages = 0
 
     def take(self, connection: Connection, raw: Sequence[Mapping[str, Any]]) -> None:
@@ -202,11 +215,13 @@ class _Recorder:
         if not raw:
             return
         self.pages += 1
-        records = {record.name: record for one in raw if (record := read_record(one)) is not None}
+        whole = [one for one in raw if isinstance(one, Mapping)]
+        records = {record.name: record for one in whole if (record := read_record(one)) is not None}
         told = [record for record in records.values() if not record.gone]
         before = icloud.records_named(connection, self._source, records)
         icloud.put_records(connection, self._source, [_row(record) for record in told])
         buried = icloud.bury_records(connection, self._source, [one.name for one in records.values() if one.gone])
+        self._news = {one.name for one in told if _says_something_else(one, before.get(one.name))}
         self._settle(connection, before, told, buried)
 
     def bury(self, connection: Connection, names: Sequence[str]) -> None:
@@ -233,16 +248,16 @@ class _Recorder:
             return
         assets, reasons = assembled(connection, self._source, touched)
         icloud.set_reasons(connection, self._source, reasons)
-        moved = self._observe(connection, assets)
-        self._count(assets, before, moved)
+        seen = icloud.days_of_assets(connection, self._source, [one.name for one in assets])
+        moved = self._observe(connection, assets, seen)
+        self._count(assets, before, moved, seen)
 
-    def _observe(self, connection: Connection, assets: Sequence[Asset]) -> set[str]:
+    def _observe(self, connection: Connection, assets: Sequence[Asset], earlier: Mapping[str, Any]) -> set[str]:
         """Records the files of assets, and that others are no longer there; returns the assets that this changed."""
         ours = icloud.uploaded_masters(connection, self._ours, [one.master for one in assets]) if self._ours else set()
         present: dict[str, dict[tuple[str, str], int]] = {}
         for row_id, name, path, version in icloud.present_parts(connection, self._source, [one.name for one in assets]):
             present.setdefault(name, {})[path, version] = row_id
-        earlier = icloud.days_of_assets(connection, self._source, [one.name for one in assets])
         rows: list[Mapping[str, object]] = []
         gone: list[int] = []
         moved: set[str] = set()
@@ -276,7 +291,7 @@ class _Recorder:
                 "stem_key": asset.name,
                 "kind": (kind_of_name(part.name) or Kind.PHOTO).value,
                 "size": part.size,
-                "mtime_ns": int(at.timestamp() * 1000) * 1_000_000,
+                "mtime_ns": max(-LAST_NS, min(LAST_NS, int(at.timestamp() * 1000) * 1_000_000)),
                 "role": roles[part.name],
                 "capture_local": taken.local,
                 "capture_offset_minutes": taken.offset_minutes,
@@ -287,16 +302,20 @@ class _Recorder:
             for part in asset.parts
         ]
 
-    def _count(self, assets: Sequence[Asset], before: Mapping[str, StoredRecord], moved: set[str]) -> None:
+    def _count(
+        self, assets: Sequence[Asset], before: Mapping[str, StoredRecord], moved: set[str], seen: Mapping[str, Any]
+    ) -> None:
         found = self._found
         for asset in assets:
             known = before.get(asset.name)
             if asset.deleted:
-                if known is not None and known.state not in ("deleted", "gone"):
+                # The master's tombstone takes along an asset that is on no page of its own.
+                was_there = known.state not in ("deleted", "gone") if known is not None else asset.name in moved
+                if was_there:
                     found.deleted.add(asset.name)
-            elif known is None and asset.name in moved:
+            elif asset.name in moved and asset.name not in seen:
                 found.new.add(asset.name)
-            elif asset.name not in found.new and (asset.name in moved or known is not None):
+            elif asset.name not in found.new and (asset.name in moved or asset.name in self._news):
                 found.changed.add(asset.name)
 
 
@@ -336,12 +355,19 @@ def capture_date(asset: Asset, rules: DateRules) -> CaptureDate:
 
     Where it gives no offset the setting `timezone` holds, never the zone of this machine.
     """
-    if asset.taken is not None and asset.offset_seconds is not None and abs(asset.offset_seconds) < 86_400:
-        local = (asset.taken + timedelta(seconds=asset.offset_seconds)).astimezone(UTC).replace(tzinfo=None)
-        return CaptureDate(local, round(asset.offset_seconds / 60), "icloud")
-    for moment, provenance in ((asset.taken, "icloud_utc"), (asset.added, "icloud_added")):
-        if moment is not None:
-            return CaptureDate(_in_zone(moment, rules.timezone), None, provenance)
+    for moment, offset, provenance in (
+        (asset.taken, asset.offset_seconds, "icloud"),
+        (asset.taken, None, "icloud_utc"),
+        (asset.added, None, "icloud_added"),
+    ):
+        if moment is None or (provenance == "icloud" and (offset is None or abs(offset) >= 86_400)):
+            continue
+        with contextlib.suppress(OverflowError):  # a broken date at the very end of the calendar
+            if offset is None:
+                return CaptureDate(_in_zone(moment, rules.timezone), None, provenance)
+            return CaptureDate(
+                (moment + timedelta(seconds=offset)).replace(tzinfo=None), round(offset / 60), provenance
+            )
     return CaptureDate(rules.now.replace(tzinfo=None), None, "first_seen")
 
 
@@ -372,6 +398,12 @@ def _row(record: Record) -> dict[str, Any]:
         "fields": dict(says),
         "change_tag": record.change_tag,
     }
+
+
+def _says_something_else(record: Record, before: StoredRecord | None) -> bool:
+    """Returns whether a record is news; one that is read again from the beginning mostly is not."""
+    row = _row(record)
+    return before is None or before.state != row["state"] or before.fields != row["fields"]
 
 
 def _record(stored: StoredRecord) -> Record:

@@ -31,6 +31,7 @@ from resources.icloud_errors import (
     Throttled,
     TokenTooOld,
     translated,
+    trouble_of,
 )
 from resources.icloud_records import DESIRED_KEYS
 
@@ -46,7 +47,7 @@ LOOKUP_LIMIT = 100
 REQUESTS_A_SECOND = 8.0
 _BURST = 40
 _DATABASE = "/database/1/com.apple.photos.cloud/production/"
-_NO_TOKEN = ("BAD_REQUEST", "400")
+_NOT_THE_TOKEN = ("ZONE_NOT_FOUND", "NOT_FOUND", "404")
 _PAUSES = (0.5, 2.0, 6.0)  # seconds between tries
 _SHORT_PAUSE = 30.0  # seconds that Apple may ask for within a run; after longer ones another run goes on
 _CODE = re.compile(r"\d{6}")
@@ -122,7 +123,8 @@ def _asking(method: Callable[P, T]) -> Callable[P, T]:
     def ask(*args: P.args, **kwargs: P.kwargs) -> T:
         client: ICloud = args[0]  # type: ignore[assignment]
         signed_in_again = False
-        for patience in (*_PAUSES, None):
+        pauses = iter(_PAUSES)
+        while True:
             try:
                 with client._translating():
                     return method(*args, **kwargs)
@@ -132,19 +134,23 @@ def _asking(method: Callable[P, T]) -> Callable[P, T]:
                     raise Away("Apple takes the sign-in and refuses the requests. It is tried again later.") from error
                 signed_in_again = True
                 client.sign_in(fresh=True)
-            except Throttled as error:
-                if patience is None or error.retry_after is None or error.retry_after > _SHORT_PAUSE:
+            except (Throttled, Away) as error:
+                pause = _pause_of(error, next(pauses, None))
+                if pause is None:
                     raise
-                client._sleep(error.retry_after)
-            except StillIndexing:
-                raise
-            except Away:
-                if patience is None:
-                    raise
-                client._sleep(patience)
-        raise AssertionError("the last try returns or raises")
+                client._sleep(pause)
 
     return ask
+
+
+def _pause_of(error: Throttled | Away, patience: float | None) -> float | None:
+    """Returns after how many seconds another try is worth making in this run; None for not at all."""
+    if patience is None or isinstance(error, StillIndexing):
+        return None
+    if isinstance(error, Throttled):
+        short = error.retry_after is not None and error.retry_after <= _SHORT_PAUSE
+        return error.retry_after if short else None
+    return patience
 
 
 class ICloud:
@@ -209,6 +215,30 @@ class ICloud:
         # The hosts may be others now.
         self._library = None
         self._containers.clear()
+
+    def forget_trust(self) -> None:
+        """Gives up what Apple's trust rests on here, so that the next sign-in asks for a code and earns it anew."""
+        session = self._service().session
+        session.cookies.clear()
+        for kept in ("trust_token", "session_token"):
+            session.data.pop(kept, None)
+
+    def touch_security_key(self) -> None:
+        """Signs in with the key that is plugged in here, after `sign_in` said so; waits until it is touched.
+
+        Raises:
+            NeedsPerson: None is plugged in, or it was not touched in time.
+        """
+        from pyicloud.exceptions import PyiCloudSecurityKeyException
+
+        api = self._service()
+        with self._translating():
+            try:
+                api.confirm_security_key()
+            except (PyiCloudSecurityKeyException, OSError) as error:
+                raise NeedsPerson("security_key") from error
+            if not api.is_trusted_session:
+                raise NeedsPerson("security_key")
 
     def ask_for_code(self) -> CodeSent:
         """Has Apple send a code, after `sign_in` said that one is needed: to the devices, else to the first phone."""
@@ -277,7 +307,7 @@ class ICloud:
             if "serverErrorCode" in said:
                 raise _zone_error(said)
         except Rejected as error:
-            if token is not None and error.code in _NO_TOKEN:
+            if token is not None and error.code not in _NOT_THE_TOKEN:
                 raise TokenTooOld("Apple no longer knows where we stopped reading.") from error
             raise
         return Answer(said.get("records", []), said["syncToken"], bool(said.get("moreComing")))
@@ -298,7 +328,7 @@ class ICloud:
             answer = self._container(_scope(zone)).raw_post(
                 "/records/lookup", {"records": wanted, "zoneID": _zone_id(zone)}
             )
-            found.update({one["recordName"]: one for one in answer.get("records", []) if "fields" in one})
+            found.update({one.get("recordName"): one for one in answer.get("records", []) if "fields" in one})
         return found
 
     @_asking
@@ -340,13 +370,14 @@ class ICloud:
     def _service(self) -> PyiCloudService:
         if self._api is None:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.chmod(self._folder, 0o700)
+            os.chmod(self._folder, 0o700)  # which a folder of an earlier time, or a generous umask, may not be
             keep_queries_out_of_logs()
             secret = self._password.get_secret_value() if self._password is not None else ""
             api = _quiet_service()(
                 self._apple_id, secret or None, cookie_directory=str(self._folder), authenticate=False
             )
             api.session.verify = ca_bundle()
+            api.session.auth = self._paced
             api.session.hooks["response"].append(self._note)
             self._api = api
         return self._api
@@ -366,15 +397,22 @@ class ICloud:
             self._containers[scope] = CloudKitContainerClient(address, photos.session, photos.params, redact_urls=True)
         return self._containers[scope]
 
+    def _paced(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Is asked by `requests` before each request: a place to wait in, which also keeps it from ~/.netrc."""
+        self._pace.wait()
+        return request
+
     def _note(self, response: requests.Response, **_: Any) -> None:
+        """Counts an answer. One that asks for patience ends whatever pyicloud is about, which would go on asking."""
         self.requests += 1
         self._status = response.status_code
         self._retry_after = retry_after(response.headers.get("Retry-After", ""), datetime.now(UTC))
         self.received += int(response.headers.get("Content-Length") or 0)
+        if (trouble := trouble_of(response.status_code, self._retry_after)) is not None:
+            raise trouble
 
     @contextlib.contextmanager
     def _translating(self) -> Iterator[None]:
-        self._pace.wait()
         self._status = self._retry_after = None
         try:
             yield

@@ -38,6 +38,12 @@ NEEDS: dict[Need, str] = {
 }
 
 
+_SETTLE_FIRST = (
+    "Apple wants something settled before it lets anybody in: new terms, or two-factor authentication, which this "
+    "needs. Sign in at icloud.com once and follow what it asks, then run: mediapipe-assets icloud login"
+)
+
+
 class ICloudError(Exception):
     """Apple did not do what was asked."""
 
@@ -115,8 +121,29 @@ class Rejected(ICloudError):
 
 _LOST = (401, 403, 421, 450)
 _LATER = (429, 503)
+_STUMBLED = (500, 502, 504)
 _THROTTLING = {"THROTTLED", "TRY_AGAIN_LATER", "ZONE_BUSY"}
+_STUMBLING = {"INTERNAL_ERROR", "SERVICE_UNAVAILABLE", "NETWORK_ERROR", "UNKNOWN_ERROR"}
 _LOST_WORDS = {"AUTHENTICATION_FAILED", "AUTHENTICATION_REQUIRED"}
+_UNSETTLED = 412
+
+
+def trouble_of(status: int, retry_after: float | None) -> Throttled | Away | None:
+    """Returns what the mere status of an answer says about Apple, whatever was asked; None when it says nothing.
+
+    Args:
+        status: The HTTP status.
+        retry_after: The seconds that the answer named.
+    """
+    if status in _LATER:
+        return Throttled(retry_after)
+    if status in _STUMBLED:
+        return _stumbled(status)
+    return None
+
+
+def _stumbled(said: object) -> Away:
+    return Away(f"Apple gave no usable answer ({said}). It is tried again by itself.")
 
 
 def translated(error: BaseException, status: int | None = None, retry_after: float | None = None) -> ICloudError:
@@ -167,6 +194,8 @@ def _failed_login(error: BaseException, status: int | None, retry_after: float |
         return NeedsPerson("password")
     if code == 403:
         return NeedsPerson("unlock")
+    if code == _UNSETTLED:
+        return NeedsPerson("terms", _SETTLE_FIRST)
     return Away(
         f"Apple could not sign us in just now ({code}). It is tried again by itself; your password is not to blame."
     )
@@ -183,11 +212,13 @@ def _by_code(error: BaseException, status: int | None, retry_after: float | None
         return SessionLost("Apple no longer accepts the session.")
     if word == "QUOTA_EXCEEDED" or number == 507:
         return QuotaFull()
+    if word in _STUMBLING or number in _STUMBLED:
+        return _stumbled(word or number)
     if word is not None:
         return Rejected(f"Apple refused a request ({word}).", word)
     if number is not None and 400 <= number < 500:
         return Rejected(f"Apple refused a request ({number}).", str(number))
-    return Away(f"Apple gave no usable answer ({number or type(error).__name__}). It is tried again by itself.")
+    return _stumbled(number or type(error).__name__)
 
 
 def _server_code(payload: object) -> str | None:

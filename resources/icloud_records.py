@@ -8,7 +8,7 @@ what becomes of an asset (`pipeline.icloud_sync`). Field names as in the recorde
 from __future__ import annotations
 
 import base64
-import binascii
+import contextlib
 import os
 import plistlib
 import re
@@ -67,9 +67,13 @@ _EXTENSIONS = {
     "com.olympus.raw-image": ".ORF",
     "com.pentax.raw-image": ".PEF",
 }
+_TEXTS = ("filenameEnc", "captionEnc", "extendedDescEnc", "albumNameEnc")
+_MOST = 2**63  # what the catalog holds of a number
+_LONGEST_WORD = 255  # characters of a record's name, as CloudKit has it
 _COUNTED = re.compile(r"^IMG_(?=\d+$)", re.IGNORECASE)
 _NO_NAME = re.compile(r"[\x00-\x1f/\\]")
 _LONGEST_NAME = 180  # bytes; leaves room for what we add within the 255 of a file name
+_LONGEST_EXTENSION = 16  # bytes; what is longer is part of the name
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +162,8 @@ def read_record(raw: Mapping[str, Any]) -> Record | None:
     Args:
         raw: The record as JSON.
     """
-    name = raw.get("recordName")
-    if not isinstance(name, str) or "serverErrorCode" in raw:
+    name = _word(raw.get("recordName"))
+    if name is None or "serverErrorCode" in raw:
         return None
     if raw.get("deleted") is True:
         return Record(name, _KINDS.get(str(raw.get("recordType"))), gone=True)
@@ -167,15 +171,27 @@ def read_record(raw: Mapping[str, Any]) -> Record | None:
     fields = raw.get("fields")
     if kind is None or not isinstance(fields, Mapping):
         return None
-    values = {key: entry.get("value") for key, entry in fields.items() if isinstance(entry, Mapping)}
-    return Record(name, kind, dict(_READERS[kind](values)), raw.get("recordChangeTag"))
+    entries = {key: entry for key, entry in fields.items() if isinstance(entry, Mapping)}
+    values = {key: _text(entry) if key in _TEXTS else entry.get("value") for key, entry in entries.items()}
+    return Record(name, kind, dict(_READERS[kind](values)), _word(raw.get("recordChangeTag")))
 
 
 def download_url(raw: Mapping[str, Any], part_field: str) -> str | None:
     """Returns the signed address of a part in a record that was looked up just now; it ends within the hour."""
-    value = raw.get("fields", {}).get(part_field, {}).get("value")
-    url = value.get("downloadURL") if isinstance(value, Mapping) else None
+    url = _resource(raw, part_field).get("downloadURL")
     return url if isinstance(url, str) else None
+
+
+def listed_checksum(raw: Mapping[str, Any], part_field: str) -> str | None:
+    """Returns the checksum of a part in a record that was looked up just now; None where it has no such part."""
+    return _word(_resource(raw, part_field).get("fileChecksum"))
+
+
+def _resource(raw: Mapping[str, Any], part_field: str) -> Mapping[str, Any]:
+    found: Any = raw
+    for step in ("fields", part_field, "value"):
+        found = found.get(step) if isinstance(found, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
 
 
 def asset_of(asset: Record, master: Record) -> Asset:
@@ -209,34 +225,34 @@ def asset_of(asset: Record, master: Record) -> Asset:
 
 
 def _read_master(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    yield "name", _text(values.get("filenameEnc"))
+    yield "name", values.get("filenameEnc")
     yield "parts", dict(_files(values, _MASTER_PARTS))
 
 
 def _read_asset(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     reference = values.get("masterRef")
-    yield "master", reference.get("recordName") if isinstance(reference, Mapping) else None
+    yield "master", _word(reference.get("recordName")) if isinstance(reference, Mapping) else None
     yield "taken", _number(values.get("assetDate"))
     yield "added", _number(values.get("addedDate"))
     yield "offset", _number(values.get("timeZoneOffset"))
     yield "deleted", bool(values.get("isDeleted") or values.get("isExpunged"))
     yield "hidden", bool(values.get("isHidden"))
     yield "favourite", bool(values.get("isFavorite"))
-    yield "title", _text(values.get("captionEnc"))
-    yield "caption", _text(values.get("extendedDescEnc"))
+    yield "title", values.get("captionEnc")
+    yield "caption", values.get("extendedDescEnc")
     yield "location", _location(values)
-    yield "burst", values.get("burstId") if isinstance(values.get("burstId"), str) else None
+    yield "burst", _word(values.get("burstId"))
     yield "parts", dict(_files(values, _ASSET_PARTS))
 
 
 def _read_album(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    yield "name", _text(values.get("albumNameEnc"))
+    yield "name", values.get("albumNameEnc")
     yield "deleted", bool(values.get("isDeleted"))
 
 
 def _read_relation(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    yield "album", values.get("containerId")
-    yield "asset", values.get("itemId")
+    yield "album", _word(values.get("containerId"))
+    yield "asset", _word(values.get("itemId"))
     yield "deleted", bool(values.get("isDeleted"))
 
 
@@ -249,35 +265,55 @@ def _files(values: Mapping[str, Any], fields: Mapping[str, Role]) -> Iterator[tu
         value = values.get(name)
         if not isinstance(value, Mapping):
             continue
-        checksum, size = value.get("fileChecksum"), _number(value.get("size"))
-        if isinstance(checksum, str) and size is not None:
-            yield name, [checksum, size, values.get(f"{name.removesuffix('Res')}FileType")]
+        checksum, size = _word(value.get("fileChecksum")), _number(value.get("size"))
+        if checksum is not None and size is not None and size >= 0:
+            yield name, [checksum, size, _word(values.get(f"{name.removesuffix('Res')}FileType"))]
 
 
-def _text(value: Any) -> str | None:
+def _text(entry: Mapping[str, Any]) -> str | None:
     """Reads a text that Apple wraps in base64; older records hold it plainly."""
-    if not isinstance(value, str) or not value:
+    value = entry.get("value")
+    if not isinstance(value, str):
+        return None
+    if entry.get("type") != "STRING":
+        with contextlib.suppress(ValueError):  # it was no base64, or none of a text
+            value = base64.b64decode(value, validate=True).decode()
+    # The catalog takes no text with a zero byte in it, nor half of a pair of surrogates.
+    return value.replace("\0", "").encode(errors="replace").decode() or None
+
+
+def _word(value: Any) -> str | None:
+    """Returns a name or a checksum of Apple's; None for what cannot be one."""
+    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_WORD or "\0" in value:
         return None
     try:
-        return base64.b64decode(value, validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
-        return value
+        value.encode()
+    except UnicodeEncodeError:
+        return None
+    return value
 
 
 def _number(value: Any) -> int | None:
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return int(value) if -_MOST < value < _MOST else None  # which no NaN is
 
 
 def _location(values: Mapping[str, Any]) -> list[float] | None:
-    latitude, longitude = values.get("locationLatitude"), values.get("locationLongitude")
-    if isinstance(latitude, int | float) and isinstance(longitude, int | float):
-        return [float(latitude), float(longitude)]
-    packed = values.get("locationEnc")
     try:
-        place = plistlib.loads(base64.b64decode(packed)) if isinstance(packed, str) else {}
-        return [float(place["lat"]), float(place["lon"])]
-    except (binascii.Error, plistlib.InvalidFileException, KeyError, TypeError, ValueError):
-        return None  # a place is worth having, and no reason to leave a photo
+        place = _place_of(values)
+        latitude, longitude = float(place["lat"]), float(place["lon"])
+    except Exception:  # a place is worth having, and no reason to leave a photo; a broken plist raises anything
+        return None
+    return [latitude, longitude] if abs(latitude) <= 90 and abs(longitude) <= 180 else None
+
+
+def _place_of(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    latitude, longitude = values.get("locationLatitude"), values.get("locationLongitude")
+    if latitude is not None and longitude is not None:
+        return {"lat": latitude, "lon": longitude}
+    place: Mapping[str, Any] = plistlib.loads(base64.b64decode(values["locationEnc"]))
+    return place
 
 
 # --- names -------------------------------------------------------------------------------------------------------
@@ -287,8 +323,9 @@ def _file_name(master: Record) -> str:
     """Returns the original's file name; where Apple has none that can be a file's, one made of its checksum."""
     given = os.path.basename(_NO_NAME.sub("_", str(master.fields.get("name") or ""))).strip()
     stem, extension = os.path.splitext(given)
-    while len(stem.encode()) > _LONGEST_NAME:
-        stem = stem[:-1]
+    if len(extension.encode()) > _LONGEST_EXTENSION:
+        stem, extension = given, ""
+    stem = stem.encode()[:_LONGEST_NAME].decode(errors="ignore")
     if not stem or stem.startswith("."):
         stem = f"iCloud_{re.sub(r'[^A-Za-z0-9]', '', master.name)[-12:]}"
     if kind_of_name(stem + extension) is None:

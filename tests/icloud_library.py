@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from services.icloud_standin import Asset, Library
 
@@ -22,31 +22,47 @@ SAME_NAME = "IMG_0001.JPG"
 ALBUMS = ("Reisen", "Familie", "Größte Hits")
 
 
-@functools.cache
-def _plain_jpeg() -> bytes:
+def jpeg(number: int, role: str = "original") -> bytes:
+    """A valid JPEG of 64 x 48 in blocks of its own colours, so that no two of them look alike."""
+    chance = random.Random(f"{role} {number}")
+    blocks = Image.frombytes("RGB", (8, 6), chance.randbytes(8 * 6 * 3))
     file = io.BytesIO()
-    Image.new("RGB", (64, 48), (90, 120, 160)).save(file, "JPEG", quality=60)
+    blocks.resize((64, 48), Image.Resampling.NEAREST).save(file, "JPEG", quality=40, comment=f"{role} {number}")
     return file.getvalue()
 
 
-def jpeg(number: int, role: str = "original") -> bytes:
-    """A valid JPEG of 64 x 48 that differs from every other by a comment."""
-    comment = f"{role} {number}".encode()
-    segment = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment
-    plain = _plain_jpeg()
-    return plain[:2] + segment + plain[2:]
+@functools.cache
+def _plain_movie() -> bytes:
+    import av
+
+    file = io.BytesIO()
+    with av.open(file, "w", format="mov") as movie:
+        track = movie.add_stream("mpeg4", rate=5)
+        track.width, track.height, track.pix_fmt = 32, 32, "yuv420p"
+        for shade in (0, 90, 180):
+            movie.mux(track.encode(av.VideoFrame.from_image(Image.new("RGB", (32, 32), (shade, 90, 160)))))
+        movie.mux(track.encode())
+    return file.getvalue()
 
 
 def movie(number: int) -> bytes:
-    """Bytes that begin as a QuickTime movie does."""
-    head = b"\x00\x00\x00\x14ftypqt  \x00\x00\x00\x00qt  "
+    """A valid QuickTime movie of three frames, with an atom that nobody else has."""
     payload = f"movie {number} ".encode() * 40
-    return head + (len(payload) + 8).to_bytes(4, "big") + b"mdat" + payload
+    return _plain_movie() + (len(payload) + 8).to_bytes(4, "big") + b"free" + payload
+
+
+@functools.cache
+def _plain_raw() -> bytes:
+    file = io.BytesIO()
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[50706] = b"\1\4\0\0"  # DNGVersion
+    Image.new("RGB", (16, 12), (90, 120, 160)).save(file, "TIFF", tiffinfo=tags)
+    return file.getvalue()
 
 
 def raw(number: int) -> bytes:
-    """Bytes that begin as a DNG does."""
-    return b"II*\x00\x08\x00\x00\x00\x00\x00\x00\x00\x00\x00" + f"raw {number} ".encode() * 60
+    """A file that passes for a DNG, with an end that nobody else has."""
+    return _plain_raw() + f"raw {number} ".encode() * 60
 
 
 def fill(library: Library, count: int, seed: int = 1) -> list[Asset]:

@@ -7,6 +7,7 @@ account (`pipeline.icloud_account`), the sync (`pipeline.icloud_sync`), download
 from __future__ import annotations
 
 import json
+import os
 import select
 import sys
 import time
@@ -36,30 +37,33 @@ def icloud() -> None:
 
 @icloud.command()
 @_ACCOUNT
-def login(account: str | None) -> int:
+@click.option(
+    "--renew", is_flag=True, help="Ask for a code although Apple still trusts this machine, for a fresh trust."
+)
+def login(account: str | None, renew: bool) -> int:
     """Sign in; the code that Apple sends is asked for here, or taken from `icloud code` in another process."""
     from mediapipe_assets.platform import open_platform
-    from pipeline.icloud_account import ask_for_code, forget_refusal
+    from pipeline.icloud_account import ask_for_code
 
     with open_platform(prepare=True) as platform:
         who = _account(platform, account)
-        forget_refusal(platform.engine, who)
-        sent = ask_for_code(platform.engine, who)
+        begun = platform.now()
+        sent = ask_for_code(platform.engine, who, renew=renew)
         if sent is None:
             say(f"Signed in as {who.apple_id}; Apple trusts this machine, no code is needed.")
             return OK
         where = "your devices" if sent.by == "device" else "your phone, as a text message"
         say(f"Apple has sent a code to {where}. Type its six digits here, or: mediapipe-assets icloud code 123456")
-        return _wait_for_code(platform, who)
+        return _wait_for_code(platform, who, begun)
 
 
-def _wait_for_code(platform: Platform, account: Account) -> int:
-    from pipeline.icloud_account import CODE_LIVES, enter_code
+def _wait_for_code(platform: Platform, account: Account, begun: datetime) -> int:
+    from pipeline.icloud_account import CODE_LIVES, NoCodeAwaited, enter_code, trusted_since
 
     end = time.monotonic() + CODE_LIVES.total_seconds()
     tries, listening = 0, True
     while time.monotonic() < end:
-        if _needs(platform, account) is None:
+        if trusted_since(platform.engine, account, begun):
             say("Signed in: the code came from another process.")
             return OK
         if not listening:
@@ -71,7 +75,11 @@ def _wait_for_code(platform: Platform, account: Account) -> int:
         if line == "":
             listening = False  # nobody types here; another process may still bring the code
             continue
-        if enter_code(platform.engine, account, line.strip()):
+        try:
+            accepted = enter_code(platform.engine, account, line.strip())
+        except NoCodeAwaited:
+            continue  # another process was quicker
+        if accepted:
             say(f"Signed in as {account.apple_id}; Apple trusts this machine from now on.")
             return OK
         tries += 1
@@ -84,19 +92,19 @@ def _wait_for_code(platform: Platform, account: Account) -> int:
 
 
 def _typed(seconds: float) -> str | None:
-    """Returns a line that was typed, an empty text when nobody can type, None when nothing came in time."""
+    """Returns a line that was typed, an empty text when nobody can type, None when nothing came in time.
+
+    It is read past Python's buffer, in which a second line would lie unseen.
+    """
     try:
-        ready, _, _ = select.select([sys.stdin], [], [], seconds)
+        if not select.select([sys.stdin], [], [], seconds)[0]:
+            return None
+        line = b""
+        while (one := os.read(sys.stdin.fileno(), 1)) and one != b"\n":
+            line += one
     except (OSError, ValueError):
         return ""
-    return sys.stdin.readline() if ready else None
-
-
-def _needs(platform: Platform, account: Account) -> str | None:
-    from catalog.icloud import account_state
-
-    with platform.engine.connect() as connection:
-        return account_state(connection, account.name).needs
+    return f"{line.decode(errors='replace')}\n" if one or line else ""
 
 
 @icloud.command()
