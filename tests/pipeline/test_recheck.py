@@ -156,7 +156,7 @@ def test_days_with_long_unseen_copies_are_due_at_night_and_not_every_hour(engine
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM staging_queue"))
         connection.execute(text("UPDATE media_files SET deduplicated_at = now(), plan_fingerprint = 'x'"))
-        connection.execute(text("UPDATE bundle_members SET library_path = 'x'"))
+        connection.execute(text("UPDATE bundle_members SET library_path = 'x', library_target = 'y'"))
     assert home.due_dates(aged=False, unseen=True) == []
     age(engine, DAYS + 1)
     assert home.due_dates(aged=False) == []
