@@ -132,7 +132,7 @@ def _judge_originals(platform: Platform, connection: Connection, scope: Scope) -
         len(bad),
         ("original", "reason"),
         bad,
-        "Copy it from a verified copy into a watched folder, under any name: `mediapipe-assets history FILE` names them.",
+        "Put it back into a watched folder, under any name; `mediapipe-assets history FILE` names the verified copies.",
         more={"looked_at": len(stored)},
     )
 
