@@ -16,7 +16,6 @@ from datetime import date
 from sqlalchemy import Connection, Row, text
 
 from catalog.leases import LIVING_LEASES
-from catalog.logs import log_event
 
 IN_SOURCE = "source:"  # before a source's name: the root of what is left there
 LOOK = "look"  # who says so in a file's history, when no run did
@@ -109,7 +108,7 @@ def follow_gone(connection: Connection, source_file_ids: Sequence[int]) -> None:
         elif row.same_source:
             _settle_as_its_file(connection, row.other)
             stands_at(connection, row.id, f"{IN_SOURCE}{row.source}", row.source_id)
-            _say(connection, row.id, "restored", f"it stands at {row.source_id} now; {row.gone_path} is gone")
+            _say(connection, [row.id], "restored", f"it stands at {row.source_id} now; {row.gone_path} is gone")
         else:
             _store_anew(connection, row.other)
             missing.append(row.id)
@@ -172,8 +171,7 @@ def _miss(connection: Connection, media_file_ids: Sequence[int]) -> None:
         ),
         ids,
     )
-    for media_file_id in media_file_ids:
-        _say(connection, media_file_id, "missing", "the file that it was left in is gone or holds another photo now")
+    _say(connection, media_file_ids, "missing", "the file that it was left in is gone or holds another photo now")
 
 
 def came_back(connection: Connection, rows: Sequence[Mapping[str, object]]) -> None:
@@ -198,9 +196,15 @@ def came_back(connection: Connection, rows: Sequence[Mapping[str, object]]) -> N
             "versions": [row["version"] for row in rows],
         },
     ).scalars()
-    for media_file_id in list(found):
-        _say(connection, media_file_id, "restored", "the file that it was left in is there again")
+    _say(connection, list(found), "restored", "the file that it was left in is there again")
 
 
-def _say(connection: Connection, media_file_id: int, event: str, detail: str) -> None:
-    log_event(connection, run_id=LOOK, stage="local_folder", event=event, media_file_id=media_file_id, detail=detail)
+def _say(connection: Connection, media_file_ids: Sequence[int], event: str, detail: str) -> None:
+    # Not one by one: a folder that was renamed takes many files along.
+    connection.execute(
+        text(
+            "INSERT INTO pipeline_logs (run_id, stage, event, media_file_id, detail) "
+            "SELECT :run_id, 'local_folder', :event, id, :detail FROM unnest(CAST(:ids AS bigint[])) AS m (id)"
+        ),
+        {"run_id": LOOK, "event": event, "detail": detail, "ids": list(media_file_ids)},
+    )
