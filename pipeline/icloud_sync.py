@@ -29,6 +29,7 @@ from resources.icloud_records import Asset, Part, Record, asset_of, read_record
 
 LAST_NS = 2**63 - 1  # in the year 2262; a broken date may lie beyond
 MOST_ROUNDS = 10  # a library that changes faster than it can be read is complete enough; the next sync goes on
+MOST_REFUSALS = 4  # of its own tokens by Apple, in one sync
 _NO_ORIGINAL = (
     "iCloud lists it without its original; open it once on the phone or on icloud.com, then it is tried again"
 )
@@ -165,8 +166,8 @@ def _read(
     Returns:
         Whether the end was reached.
     """
-    begun_anew = token is None
-    if begun_anew:
+    refused: list[str | None] = []
+    if token is None:
         _begin(engine, library)
     for _ in range(MOST_ROUNDS):
         more, moved = True, False
@@ -176,10 +177,12 @@ def _read(
             try:
                 page = feed.changes(library.zone, token)
             except TokenTooOld as error:
-                if begun_anew:
+                refused.append(token)
+                if len(refused) > MOST_REFUSALS:
                     raise Away(_REFUSES_ITS_OWN) from error
-                token, begun_anew = None, True
-                _begin(engine, library)
+                if refused.count(token) > 1:  # asked once more first: forgetting it means reading everything
+                    token = None
+                    _begin(engine, library)
                 continue
             stuck = page.more and page.token == token
             moved = moved or (bool(page.records) and page.token != token)
