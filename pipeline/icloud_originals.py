@@ -237,6 +237,7 @@ class ICloudOriginalsStage(OriginalsStage):
             self._downloader.close()
         if self._threads is not None:
             self._threads.shutdown(wait=True, cancel_futures=True)
+        super().close()
         self._open.close()
 
     def _sweep(self, connection: Connection, incoming: Path) -> None:

@@ -35,6 +35,11 @@ class Witness(Protocol):
         """Its name in the settings, or of the root."""
         ...
 
+    @property
+    def works_here(self) -> bool:
+        """Whether it can be asked in the run's own process alone."""
+        ...
+
     def shares_disk_with(self, folder: Path) -> bool:
         """Returns whether it would be lost together with `folder`."""
         ...
@@ -55,6 +60,11 @@ class KeptFolder:
 
     name: str
     path: Path
+
+    @property
+    def works_here(self) -> bool:
+        """Returns False: any worker can read it."""
+        return False
 
     def shares_disk_with(self, folder: Path) -> bool:
         """Returns whether both stand on one file system."""

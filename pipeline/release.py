@@ -86,7 +86,14 @@ class ReleaseStage(Stage[Superseded]):
         return Task(
             prove_and_move,
             (doomed, candidates, self._copies_needed, self._trash, relative, run.today, recorded),
+            here=any(one.witness.works_here for one in candidates),
         )
+
+    def close(self) -> None:
+        """Ends the sessions in which copies were asked for."""
+        super().close()
+        for destination in self._destinations.values():
+            destination.close()
 
     def timeout(self, item: Superseded) -> float:
         """Returns the seconds that reading every copy may take on slow mounts."""
@@ -118,7 +125,7 @@ class ReleaseStage(Stage[Superseded]):
         return [
             Candidate(
                 self._destinations[one.destination],
-                Intent(source, from_text(one.remote_path), item.sha256, item.size, run.tag),
+                Intent(source, from_text(one.remote_path), item.sha256, item.size, run.tag, one.remote_ids),
                 "original" if one.role == "original" else "rendition",
             )
             for one in item.held
