@@ -97,3 +97,9 @@ def left_out_of(connection: Connection, destination: str, limit: int = 20) -> Le
         {"d": destination, "limit": limit},
     )
     return LeftOutFiles({row.reason: row.n for row in reasons}, [(row.file_name, row.reason) for row in named])
+
+
+def counts(connection: Connection) -> dict[str, int]:
+    """Counts what is left out, by destination."""
+    rows = connection.execute(text("SELECT destination, count(*) AS n FROM left_out GROUP BY 1"))
+    return {row.destination: row.n for row in rows}

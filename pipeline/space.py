@@ -30,5 +30,6 @@ def estimate(platform: Platform) -> list[Shortage]:
     ]
     for name, destination in platform.destinations.items():
         share = {"original": size, "rendition": size, "both": size + renditions}[destination.deliver_what]
-        writes.append((platform.roots[f"destination:{name}"], share))
+        if (root := platform.roots.get(f"destination:{name}")) is not None:  # else it is no disk of ours
+            writes.append((root, share))
     return shortages(writes)

@@ -153,36 +153,8 @@ class ICloudPhotos:
         Raises:
             NotNow: Apple cannot be asked.
         """
-        master, asset = intent.remote_ids.get("master"), intent.remote_ids.get("asset")
-        if not isinstance(master, str) or not isinstance(asset, str):
-            return Evidence("absent", reason="iCloud has not acknowledged it")
-        try:
-            checksum = _checksum(intent, cold=True)
-        except (ContentMismatch, FileNotFoundError) as error:
-            return Evidence("unverifiable", reason=f"Apple's checksum cannot be held against a file of ours: {error}")
-        if not is_comparable(master):
-            return Evidence("unverifiable", reason="Apple gives it a checksum of a form that cannot be computed here")
-        if master != checksum:
-            return Evidence("unverifiable", reason="Apple filed it under the checksum of other bytes")
         with self._speaking() as client:
-            records = client.lookup(PERSONAL, [master, asset])
-            if master not in records or asset not in records:
-                return _not_shown(intent)
-            if (other := _differs(records, master, asset, intent.size)) is not None:
-                return other
-            hidden = bool(_value(records[asset], "isHidden"))
-            if not hidden and not client.listed(PERSONAL, asset):
-                return Evidence("pending", reason="iCloud does not list it yet", ask_again_seconds=_pause(intent))
-        facts = {
-            "sha256": intent.sha256,
-            "size": intent.size,
-            "by": "apple_checksum",
-            "apple_checksum": master,
-            "asset": asset,
-            "change_tag": records[asset].get("recordChangeTag"),
-            "listed": "hidden by the person" if hidden else True,
-        }
-        return Evidence("verified", facts)
+            return evidence_of(client, intent)
 
     def reapply(self, asset: str, looks: Looks) -> str | None:
         """Makes an uploaded photo a favourite and puts it in albums, as far as it is not there yet.
@@ -283,6 +255,53 @@ class ICloudPhotos:
         self._client = None
         with contextlib.suppress(ICloudError):
             self._open.__exit__(type(error), error, error.__traceback__)
+
+
+def evidence_of(client: ICloud, intent: Intent) -> Evidence:
+    """Returns what Apple shows of an upload, held against our own bytes as they are now.
+
+    Args:
+        client: Signed in.
+        intent: The upload, with the ids of its acknowledgement.
+
+    Raises:
+        ICloudError: Apple did not answer.
+    """
+    master, asset = intent.remote_ids.get("master"), intent.remote_ids.get("asset")
+    if not isinstance(master, str) or not isinstance(asset, str):
+        return Evidence("absent", reason="iCloud has not acknowledged it")
+    if (doubt := _doubt_about(intent, master)) is not None:
+        return Evidence("unverifiable", reason=doubt)
+    records = client.lookup(PERSONAL, [master, asset])
+    if master not in records or asset not in records:
+        return _not_shown(intent)
+    if (other := _differs(records, master, asset, intent.size)) is not None:
+        return other
+    # What a person has hidden is in no listing of all photos, but they have seen it.
+    hidden = bool(_value(records[asset], "isHidden"))
+    if not hidden and not client.listed(PERSONAL, asset):
+        return Evidence("pending", reason="iCloud does not list it yet", ask_again_seconds=_pause(intent))
+    facts = {
+        "sha256": intent.sha256,
+        "size": intent.size,
+        "by": "apple_checksum",
+        "apple_checksum": master,
+        "asset": asset,
+        "change_tag": records[asset].get("recordChangeTag"),
+        "listed": "hidden by the person" if hidden else True,
+    }
+    return Evidence("verified", facts)
+
+
+def _doubt_about(intent: Intent, master: str) -> str | None:
+    """Returns why the name under which Apple files an upload proves nothing about our bytes, None when it does."""
+    try:
+        checksum = _checksum(intent, cold=True)
+    except (ContentMismatch, FileNotFoundError) as error:
+        return f"Apple's checksum cannot be held against a file of ours: {error}"
+    if not is_comparable(master):
+        return "Apple gives it a checksum of a form that cannot be computed here"
+    return None if master == checksum else "Apple filed it under the checksum of other bytes"
 
 
 def _rest(error: ICloudError) -> float:
