@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
+from catalog import left_out
 from catalog.deliveries import pending_deliveries
 
 
@@ -34,14 +35,15 @@ class LibraryCounts:
 
 @dataclass(frozen=True, slots=True)
 class DestinationCounts:
-    """How far one destination has come, in files and bytes; what is pending waits, and is no failure."""
+    """How far one destination has come, in files and bytes; what is pending or left out is no failure."""
 
-    staged: int
-    uploaded: int
-    verified: int
-    pending: int
-    failed: int
-    bytes: int
+    staged: int = 0
+    uploaded: int = 0
+    verified: int = 0
+    pending: int = 0
+    left_out: int = 0
+    failed: int = 0
+    bytes: int = 0
 
 
 def library_counts(connection: Connection) -> LibraryCounts:
@@ -101,15 +103,18 @@ def destination_counts(connection: Connection) -> dict[str, DestinationCounts]:
             )
         )
     }
-    pending = pending_deliveries(connection)
-    return {
+    pending, withheld = pending_deliveries(connection), left_out.counts(connection)
+    counts = {
         row.destination: DestinationCounts(
             staged=row.staged,
             uploaded=row.uploaded,
             verified=row.verified,
             pending=pending.get(row.destination, 0),
+            left_out=withheld.get(row.destination, 0),
             failed=failed.get(row.destination, 0),
             bytes=int(row.bytes),
         )
         for row in rows
     }
+    # One that was sent nothing may have been kept from everything.
+    return {name: DestinationCounts(left_out=count) for name, count in withheld.items()} | counts

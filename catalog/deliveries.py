@@ -243,11 +243,13 @@ def enqueue_if_outdated(connection: Connection, delivery_id: int) -> None:
     )
 
 
-def other_copies(connection: Connection, delivery_id: int) -> tuple[str | None, list[tuple[str, str]]]:
+def other_copies(
+    connection: Connection, delivery_id: int
+) -> tuple[str | None, list[tuple[str, str, Mapping[str, object]]]]:
     """Returns who else holds the bytes that a delivery replaces.
 
     Returns:
-        The path of the rendition that stands in `renditions/`, None when none does; and destination and path of
+        The path of the rendition that stands in `renditions/`, None when none does; and destination, path and ids of
         each delivery of them elsewhere.
     """
     rendition = connection.execute(
@@ -260,13 +262,13 @@ def other_copies(connection: Connection, delivery_id: int) -> tuple[str | None, 
     ).scalar()
     rows = connection.execute(
         text(
-            "SELECT o.destination, o.remote_path FROM deliveries d JOIN deliveries o "
+            "SELECT o.destination, o.remote_path, o.remote_ids FROM deliveries d JOIN deliveries o "
             "ON o.bundle_member_id = d.bundle_member_id AND o.sha256 = d.replaces_sha256 AND o.role = d.role "
             "AND o.destination <> d.destination WHERE d.id = :id ORDER BY o.id"
         ),
         {"id": delivery_id},
     )
-    return rendition, [(row.destination, row.remote_path) for row in rows]
+    return rendition, [(row.destination, row.remote_path, row.remote_ids) for row in rows]
 
 
 def remote_path_is_free(connection: Connection, destination: str, remote_path: str) -> bool:
@@ -314,12 +316,18 @@ class Delivery:
     rendition_trash_path: str | None
     replaces_path: str | None
     replaces_sha256: str | None
+    remote_ids: Mapping[str, object]
+    seen: bool
+    age_seconds: float
+    capture_local: datetime
+    capture_offset_minutes: int | None
 
 
 _DELIVERY = (
     "SELECT d.id, d.destination, d.bundle_member_id, b.media_file_id, d.role, d.sha256, d.size, d.remote_path, "
     "d.state, d.partition_date, m.stored_root, m.stored_path, "
-    "r.path, r.trash_path, d.replaces_path, d.replaces_sha256 "
+    "r.path, r.trash_path, d.replaces_path, d.replaces_sha256, d.remote_ids, d.evidence_at IS NOT NULL, "
+    "extract(epoch FROM now() - d.changed_at)::float8, m.capture_local, m.capture_offset_minutes "
     "FROM deliveries d JOIN bundle_members b ON b.id = d.bundle_member_id JOIN media_files m ON m.id = b.media_file_id "
     # Of several with the same bytes one that stands in its place; one that was released is read from the trash.
     "LEFT JOIN LATERAL (SELECT x.path, CASE WHEN x.retired_at IS NOT NULL THEN x.trash_path END AS trash_path "
@@ -333,6 +341,19 @@ def load_deliveries(connection: Connection, ids: Sequence[int]) -> list[Delivery
     rows = connection.execute(text(f"{_DELIVERY} WHERE d.id = ANY(:ids)"), {"ids": list(ids)})
     found = {row[0]: Delivery(*row) for row in rows}
     return [found[row_id] for row_id in ids if row_id in found]
+
+
+def journal_ids(connection: Connection, delivery_id: int, remote_ids: Mapping[str, object]) -> None:
+    """Writes down the ids under which bytes are about to be sent, so that they are found if nobody hears the answer."""
+    connection.execute(
+        text("UPDATE deliveries SET remote_ids = remote_ids || CAST(:ids AS jsonb) WHERE id = :id"),
+        {"id": delivery_id, "ids": json.dumps(remote_ids)},
+    )
+
+
+def withdraw_intent(connection: Connection, delivery_id: int) -> None:
+    """Takes back the intent to deliver something: it turned out that it does not go there."""
+    connection.execute(text("DELETE FROM deliveries WHERE id = :id AND state = 'staged'"), {"id": delivery_id})
 
 
 def acknowledge_delivery(connection: Connection, delivery_id: int, remote_ids: Mapping[str, object]) -> None:

@@ -348,15 +348,3 @@ def days_of_assets(connection: Connection, source: str, assets: Sequence[str]) -
         {"source": source, "assets": list(assets)},
     )
     return {row.folder: row.partition_date for row in rows}
-
-
-def uploaded_masters(connection: Connection, destinations: Sequence[str], masters: Sequence[str]) -> set[str]:
-    """Returns those of some masters whose bytes we uploaded: what comes back by the feed is not taken in again."""
-    rows = connection.execute(
-        text(
-            "SELECT DISTINCT remote_ids->>'master' AS master FROM deliveries WHERE destination = ANY(:destinations) "
-            "AND remote_ids->>'master' = ANY(:masters)"
-        ),
-        {"destinations": list(destinations), "masters": list(masters)},
-    )
-    return {row.master for row in rows}

@@ -201,6 +201,7 @@ class Held:
     remote_path: str
     role: str
     state: str
+    remote_ids: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +232,7 @@ def load_superseded(connection: Connection, ids: Sequence[int]) -> list[Supersed
     held: dict[int, list[Held]] = {}
     for row in connection.execute(
         text(
-            "SELECT r.id, d.destination, d.remote_path, d.role, d.state FROM renditions r "
+            "SELECT r.id, d.destination, d.remote_path, d.role, d.state, d.remote_ids FROM renditions r "
             "JOIN bundle_members b ON b.media_file_id = r.media_file_id "
             "JOIN deliveries d ON d.bundle_member_id = b.id AND d.sha256 = r.sha256 "
             "WHERE r.id = ANY(:ids) ORDER BY d.id"

@@ -413,11 +413,31 @@ deliveries = Table(
         "id",
         postgresql_where=text("replaces_path IS NOT NULL"),
     ),
+    # What we uploaded to iCloud, or are about to: it comes back by the changes feed under this name.
+    Index(
+        "ix_deliveries_master",
+        text("(remote_ids ->> 'master')"),
+        postgresql_where=text("(remote_ids ->> 'master') IS NOT NULL"),
+    ),
     Index(
         "ix_deliveries_other_evidence",
         "destination",
         postgresql_where=text("state = 'verified' AND (evidence ->> 'sha256') IS DISTINCT FROM sha256"),
     ),
+)
+
+# What does not go to a destination, and why; each member is asked about again when it has something new to stage.
+left_out = Table(
+    "left_out",
+    metadata,
+    Column("destination", Text, primary_key=True),
+    Column("bundle_member_id", BigInteger, ForeignKey(f"{SCHEMA}.bundle_members.id"), primary_key=True),
+    Column("reason", Text, nullable=False),
+    # Whether it stays so when the destination's settings change: a person took it away there.
+    Column("for_good", Boolean, nullable=False, server_default="false"),
+    Column("partition_date", Date, nullable=False),
+    _when("decided_at"),
+    Index("ix_left_out_bundle_member_id", "bundle_member_id"),
 )
 
 # What the checks that look at the disks found and no later look has found sound.

@@ -26,6 +26,7 @@ from catalog.work import Scope
 from mediapipe_assets.tables import table
 from pipeline import layout, soundness
 from pipeline.assembly import Platform
+from resources.settings_kinds import ICLOUD
 
 NAMED_FILES = 20
 LOOKED_AT_AGAIN = 500  # of what is unresolved at other days: a look may take some milliseconds each
@@ -45,8 +46,8 @@ class Check:
     blocking: bool = False
 
 
-def check_specs(stage: str) -> list[dg.AssetCheckSpec]:
-    """Returns the checks of a stage as its asset declares them.
+def check_specs(stage: str, destination_kind: str | None = None) -> list[dg.AssetCheckSpec]:
+    """Returns the checks of a stage as its asset declares them, by what its destination is where it has one.
 
     They run in the asset's own step. A step of its own for a check of a partitioned asset reads the versions of
     every partition there is, which took 80 ms a check with 13,000 days, and there are a dozen of them.
@@ -58,7 +59,7 @@ def check_specs(stage: str) -> list[dg.AssetCheckSpec]:
             description=check.description,
             blocking=check.blocking,
         )
-        for check in _checks(stage)
+        for check in _checks(stage, destination_kind)
     ]
 
 
@@ -71,8 +72,9 @@ def checks_of(stage: str, platform: Platform, scope: Scope) -> list[dg.AssetChec
         scope: The run's days.
     """
     results = []
+    entry = platform.settings.destinations.get(stage.partition("/")[0])
     with platform.engine.connect() as connection:
-        for check in _checks(stage):
+        for check in _checks(stage, entry.kind if entry is not None else None):
             found = check.judge(platform, connection, scope)
             results.append(
                 dg.AssetCheckResult(
@@ -86,11 +88,15 @@ def checks_of(stage: str, platform: Platform, scope: Scope) -> list[dg.AssetChec
     return results
 
 
-def _checks(stage: str) -> list[Check]:
-    from mediapipe_assets.icloud_checks import ICLOUD_CHECKS  # which are made of what stands here
+def _checks(stage: str, destination_kind: str | None) -> list[Check]:
+    # They are made of what stands here.
+    from mediapipe_assets.icloud_checks import ICLOUD_CHECKS, icloud_destination_checks
 
     destination, _, step = stage.partition("/")
-    return _destination_checks(destination).get(step, []) if step else {**_CHECKS, **ICLOUD_CHECKS}.get(stage, [])
+    if not step:
+        return {**_CHECKS, **ICLOUD_CHECKS}.get(stage, [])
+    of_its_kind = icloud_destination_checks if destination_kind == ICLOUD else _folder_checks
+    return [*_destination_checks(destination).get(step, []), *of_its_kind(destination).get(step, [])]
 
 
 def result_of(
@@ -406,6 +412,13 @@ def _destination_checks(name: str) -> dict[str, list[Check]]:
                 f"Every delivery to “{name}” that is called verified has evidence of exactly its bytes.",
                 lambda _, connection, scope: _judge_evidence(connection, name, scope),
             ),
+        ],
+    }
+
+
+def _folder_checks(name: str) -> dict[str, list[Check]]:
+    return {
+        "verified_media": [
             Check(
                 "stands_on_another_disk",
                 f"“{name}” would survive the loss of the disk that holds the originals.",

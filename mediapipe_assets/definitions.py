@@ -42,7 +42,7 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
     """
     settings = settings or load_settings()
     days = capture_days(settings.start_date)
-    destinations = {name: entry.kind for name, entry in settings.archives.items() if entry.enabled}
+    destinations = {name: entry.kind for name, entry in settings.destinations.items() if entry.enabled}
     verified = [verified_key(name) for name in destinations]
     delivery = [asset for name, kind in destinations.items() for asset in destination_assets(name, kind, days)]
     gap = settings.runs.merge_gap_days

@@ -7,10 +7,11 @@ Apple (`icloud_sensor`), or the checks of the other stages (`mediapipe_assets.ch
 import dagster as dg
 from sqlalchemy import Connection
 
-from catalog import icloud
+from catalog import icloud, icloud_uploads, left_out
 from catalog.sources import ICLOUD_ORIGINALS
 from catalog.work import Scope
 from mediapipe_assets.checks import NAMED_FILES, Check, judge_counts, result_of
+from mediapipe_assets.tables import table
 from pipeline.assembly import Platform
 from pipeline.icloud_account import trust_warning
 
@@ -88,3 +89,44 @@ ICLOUD_CHECKS = {
         ),
     ]
 }
+
+
+def _judge_visible(connection: Connection, name: str) -> dg.AssetCheckResult:
+    total, unseen = icloud_uploads.unseen_uploads(connection, name, NAMED_FILES)
+    rows = [
+        (one.remote_path, one.reason or "not looked for yet", f"pending since {one.since:%Y-%m-%d %H:%M} UTC")
+        for one in unseen
+    ]
+    words = "Apple shows an upload after about 20 seconds, at times much later. A later run looks again by itself."
+    return result_of(total, ("file", "reason", "state"), rows, words, warn=True, more={"pending": total})
+
+
+def _judge_left_out(connection: Connection, name: str) -> dg.AssetCheckResult:
+    """Names what does not go there; that is a decision and no failure, so it always passes."""
+    found = left_out.left_out_of(connection, name, NAMED_FILES)
+    metadata: dict[str, object] = {"left_out": found.count}
+    if found.count:
+        metadata["reasons"] = table(("reason", "files"), [(why, str(count)) for why, count in found.reasons.items()])
+        metadata["files"] = table(("file", "reason"), found.named)
+    words = f"{found.count} files are left out on purpose; see the reasons." if found.count else "nothing is left out"
+    return dg.AssetCheckResult(passed=True, metadata=metadata, description=words)  # type: ignore[arg-type]
+
+
+def icloud_destination_checks(name: str) -> dict[str, list[Check]]:
+    """Returns what must hold at an iCloud library that photos are sent to, beside what holds at any destination."""
+    return {
+        "staged_media": [
+            Check(
+                "left_out_on_purpose",
+                f"Names what does not go to “{name}”, with the reason: never a failure, never hidden.",
+                lambda _, connection, __: _judge_left_out(connection, name),
+            )
+        ],
+        "verified_media": [
+            Check(
+                "uploads_are_visible",
+                f"Apple shows every photo that was uploaded to “{name}”. Those that it does not show yet are pending.",
+                lambda _, connection, __: _judge_visible(connection, name),
+            )
+        ],
+    }

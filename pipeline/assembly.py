@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from catalog import config, deliveries, renditions, sources, work
+from catalog import config, deliveries, left_out, renditions, sources, work
 from catalog.bundles import LIBRARY, to_sort
 from catalog.media import DEDUPLICATED, to_deduplicate
 from catalog.migrate import migrate, newest_version, schema_version
@@ -30,6 +30,7 @@ from pipeline.destination import Destination
 from pipeline.discovery import DateRules, FolderSpec
 from pipeline.failures import RefusedForSafety, RunStopped
 from pipeline.icloud import ICloudLibraries
+from pipeline.icloud_delivery import ICloudStagedStage, ICloudUploadedStage, ICloudVerifiedStage
 from pipeline.library import LibraryStage
 from pipeline.originals import OriginalsStage, SourceRoot
 from pipeline.recheck import LOOKS, Rechecked, recheck
@@ -39,6 +40,7 @@ from pipeline.run import clean_up_after_dead_runs
 from pipeline.stage import Stage
 from resources.archive import ArchiveFolder
 from resources.folder import is_there
+from resources.icloud_destination import ICloudPhotos
 from resources.mounts import present_disk
 from resources.settings import ArchiveDestination, Settings
 
@@ -108,10 +110,11 @@ class Platform:
     @cached_property
     def destinations(self) -> dict[str, Destination]:
         """The places that get copies, by name."""
-        return {
+        archives: dict[str, Destination] = {
             name: ArchiveFolder(name, entry.path, entry.deliver, entry.on_new_rendition)
             for name, entry in self._archives.items()
         }
+        return archives | self.icloud.destinations
 
     @cached_property
     def originals(self) -> dict[str, Path]:
@@ -185,6 +188,13 @@ class Platform:
 
     def _delivery_stages(self, name: str, destination: Destination) -> dict[str, Callable[[], Stage[Any]]]:
         staged, uploaded, verified = (deliveries.stage_name(name, step) for step in STEPS)
+        if isinstance(destination, ICloudPhotos):
+            rules = self.icloud.rules(name)
+            return {
+                staged: lambda: ICloudStagedStage(destination, rules, compressing=bool(self.tiers)),
+                uploaded: lambda: ICloudUploadedStage(destination, rules, self.originals, self.roots),
+                verified: lambda: ICloudVerifiedStage(destination, rules, self.originals, self.roots),
+            }
         return {
             staged: lambda: StagedStage(destination, compressing=bool(self.tiers)),
             uploaded: lambda: UploadedStage(destination, self.originals, self.roots),
@@ -235,7 +245,9 @@ class Platform:
         return sorted(days)
 
     def recheck(self, name: str) -> Rechecked:
-        """Looks again at what a destination was proven to hold long ago."""
+        """Looks again at what an archive was proven to hold long ago; of iCloud the changes feed tells what is gone."""
+        if name not in self._archives:
+            return Rechecked(0, [], False)
         return recheck(self.engine, self.destinations[name], self._archives[name].recheck_days)
 
     def prepare(self, before_migration: Callable[[str], None] | None = None) -> None:
@@ -302,6 +314,18 @@ class Platform:
                 deliveries.enqueue_everything(connection, name)
         # One that was switched off is told everything again when it comes back: what came meanwhile, it was not told.
         config.set_config(connection, "destinations", sorted(self.destinations))
+        self._tell_changed_rules(connection)
+
+    def _tell_changed_rules(self, connection: Any) -> None:
+        """Has what a destination did not get decided anew when its settings have changed."""
+        entries = {name: self.settings.icloud_destinations[name] for name in self.icloud.destinations}
+        rules = {name: [one.deliver, sorted(one.accept), one.missing_only] for name, one in entries.items()}
+        known = config.get_config(connection, "destination_rules") or {}
+        for name, rule in rules.items():
+            if known.get(name) not in (None, rule):
+                left_out.queue_again(connection, name)
+        if known | rules != known:
+            config.set_config(connection, "destination_rules", known | rules)
 
     def _doubt_moved_destinations(self, connection: Any) -> None:
         """Has everything proven anew at a destination that has another path or another disk than the last time."""

@@ -7,14 +7,14 @@ Does not belong here: how a destination is spoken to (`resources`).
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
 
-from catalog import deliveries
+from catalog import deliveries, left_out
 from catalog.deliveries import Delivered, Delivery, Member
 from catalog.logs import log_event
 from catalog.paths import from_text, to_text
@@ -30,6 +30,8 @@ from pipeline.stage import Outcome, Stage
 from resources.compute import Task
 from resources.delivery import Evidence, Intent, NotNow
 
+LEFT_OUT = "left out"  # the event in a file's history
+LEFT_OUT_COUNT = "left_out"
 SLOWEST_WRITE = 2_000_000  # bytes a second, to a mount over wireless
 
 
@@ -75,6 +77,10 @@ class StagedStage(Stage[Member]):
         deliveries.dequeue(connection, self._destination.name, item.id)
         # As it is now: another run may have made a rendition since it was loaded.
         (item,) = deliveries.load_members(connection, [item.id])
+        if (reason := self._left_out(connection, item)) is not None:
+            if left_out.leave_out(connection, self._destination.name, item.id, item.partition_date, reason):
+                self._log(connection, run, item, LEFT_OUT, reason)
+            return Outcome(LEFT_OUT_COUNT, note=f"left out: {reason}")
         staged = {"staged": 0.0, "bytes": 0.0}
         for role, sha256, size, extension in self._wanted(item):
             if (held := self._outdated(connection, item, role, sha256)) is not None:
@@ -110,6 +116,10 @@ class StagedStage(Stage[Member]):
             staged["bytes"] += size
             self._log(connection, run, item, f"staged {role}")
         return Outcome("members", staged)
+
+    def _left_out(self, connection: Connection, item: Member) -> str | None:
+        """Returns why a member does not go there at all, which is no failure; None, as here, where everything goes."""
+        return None
 
     def _outdated(self, connection: Connection, item: Member, role: str, sha256: str) -> Delivered | None:
         """Returns what these bytes are to replace; None also while it is on its way itself, and then asked again."""
@@ -184,6 +194,38 @@ class _DeliveryStage(Stage[Delivery]):
         self._trash = roots[layout.TRASH]
         self._step = step
         self._state = state
+        self._others: Mapping[str, Destination] = {}
+        self._stopped: NotNow | None = None
+
+    def pause(self) -> str | None:
+        """Returns why the destination is asked for nothing more in this run."""
+        return None if self._stopped is None else self._stopped.reason
+
+    def window(self, run: Run) -> int:
+        """Returns how many files are handed out at once: few, where they are done one after the other."""
+        return 2 if self._destination.works_here else super().window(run)
+
+    def close(self) -> None:
+        """Waits for the file that is under way, and ends the sessions in which something was asked."""
+        super().close()
+        for destination in (self._destination, *self._others.values()):
+            destination.close()
+
+    def _task(self, function: Callable[..., Any], *arguments: Any) -> Task:
+        """Returns the task that asks the destination something, in the place where it can be asked."""
+        if not self._destination.works_here:
+            return Task(function, arguments)
+        return Task(self._unless_stopped, (function, *arguments), here=True)
+
+    def _unless_stopped(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        if self._stopped is not None:
+            raise NotNow(self._stopped.reason, self._stopped.seconds)
+        try:
+            return function(*arguments)
+        except NotNow as later:
+            if later.stops:
+                self._stopped = later
+            raise
 
     def query(self, run: Run) -> WorkQuery:
         """Returns the deliveries that stand one step before."""
@@ -225,7 +267,20 @@ class _DeliveryStage(Stage[Delivery]):
                 f"no rendition with the bytes that were to be sent ({item.sha256[: layout.HASH_CHARS]}…) is known any "
                 "more, and nothing else is sent in its place"
             )
-        return Intent(str(source), from_text(item.remote_path), item.sha256, item.size, run.tag)
+        return self._about(item, str(source), run)
+
+    def _about(self, item: Delivery, source: str, run: Run) -> Intent:
+        sent = item.age_seconds if item.state != "staged" else None
+        return Intent(
+            source,
+            from_text(item.remote_path),
+            item.sha256,
+            item.size,
+            run.tag,
+            remote_ids=item.remote_ids,
+            seen=item.seen,
+            sent_seconds=sent,
+        )
 
     def _source(self, item: Delivery) -> Path | None:
         """Returns our own file with the bytes of a delivery."""
@@ -265,7 +320,7 @@ class UploadedStage(_DeliveryStage):
 
     def task(self, item: Delivery, run: Run) -> Task | None:
         """Delivers the file, or finds that a killed run did."""
-        return Task(self._destination.deliver, (self._intent(item, run),))
+        return self._task(self._destination.deliver, self._intent(item, run))
 
     def record(self, connection: Connection, item: Delivery, result: Any, run: Run) -> Outcome:
         """Writes the acknowledgement."""
@@ -311,22 +366,24 @@ class VerifiedStage(_DeliveryStage):
     def task(self, item: Delivery, run: Run) -> Task | None:
         """Asks the destination, or has what a proven delivery replaces moved to the destination's trash."""
         if item.state != "verified":
-            return Task(self._destination.evidence, (self._shown_intent(item, run),))
+            return self._task(self._destination.evidence, self._shown_intent(item, run))
         assert item.replaces_path is not None
         assert item.replaces_sha256 is not None
         old = Intent("", from_text(item.replaces_path), item.replaces_sha256, 0, run.tag)
         with run.engine.connect() as connection:
             rendition, others = deliveries.other_copies(connection, item.id)
-        copies: list[tuple[Witness, str]] = []
+        copies: list[tuple[Witness, str, Mapping[str, object]]] = []
         if rendition is not None:
-            copies.append((KeptFolder(layout.RENDITIONS, self._renditions), rendition))
-        copies += [(self._others[name], path) for name, path in others if name in self._others]
+            copies.append((KeptFolder(layout.RENDITIONS, self._renditions), rendition, {}))
+        copies += [(self._others[name], path, ids) for name, path, ids in others if name in self._others]
         candidates = tuple(
-            Candidate(witness, replace(old, remote_path=from_text(path)), "rendition") for witness, path in copies
+            Candidate(witness, replace(old, remote_path=from_text(path), remote_ids=ids), "rendition")
+            for witness, path, ids in copies
         )
         folder = self._roots[layout.destination_root(self._destination.name)]
         new = self._shown_intent(item, run)
-        return Task(release_replaced, (self._destination, folder, new, old, candidates, self._copies_needed, run.today))
+        arguments = (self._destination, folder, new, old, candidates, self._copies_needed, run.today)
+        return Task(release_replaced, arguments, here=any(one.witness.works_here for one in candidates))
 
     def record(self, connection: Connection, item: Delivery, result: Any, run: Run) -> Outcome:
         """Writes the evidence, or takes a delivery back whose copy is gone.
@@ -357,8 +414,7 @@ class VerifiedStage(_DeliveryStage):
 
     def _shown_intent(self, item: Delivery, run: Run) -> Intent:
         """Returns what the destination is asked to show; it may hold what we have no file of any more."""
-        source = self._source(item) or ""
-        return Intent(str(source), from_text(item.remote_path), item.sha256, item.size, run.tag)
+        return self._about(item, str(self._source(item) or ""), run)
 
     def _record_replaced(self, connection: Connection, item: Delivery, result: Mapping[str, str], run: Run) -> Outcome:
         if (reason := result.get("reason")) is not None:

@@ -14,7 +14,11 @@ from resources.delivery import Acknowledgement, DeletionProof, Deliver, Evidence
 
 
 class Destination(Protocol):
-    """A place that holds copies. It is picklable: `deliver`, `evidence` and `release` run in a worker."""
+    """A place that holds copies. It is picklable: `deliver`, `evidence` and `release` run in a worker.
+
+    One that `works_here` holds a session that only the run's own process may use; a copy of it that was sent to a
+    worker answers that it cannot be asked there.
+    """
 
     @property
     def name(self) -> str:
@@ -34,6 +38,20 @@ class Destination(Protocol):
     @property
     def on_new_rendition(self) -> OnNewRendition:
         """What happens when a photo that was delivered gets a newer rendition."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """What a person knows it as: a folder, an account."""
+        ...
+
+    @property
+    def works_here(self) -> bool:
+        """Whether it works in the run's own process alone, one file at a time."""
+        ...
+
+    def close(self) -> None:
+        """Ends the session that it may hold; the next question opens another."""
         ...
 
     def prepare(self) -> None:

@@ -19,9 +19,11 @@ from catalog import icloud
 from pipeline import icloud_account, icloud_originals, icloud_sync
 from pipeline.discovery import DateRules
 from pipeline.icloud_account import Account
+from pipeline.icloud_delivery import Rules
 from pipeline.icloud_originals import ICloudOriginalsStage
 from pipeline.icloud_sync import Synced
 from resources.icloud import PERSONAL, ICloud
+from resources.icloud_destination import ICloudPhotos
 from resources.icloud_errors import ICloudError
 from resources.settings import ICloudSource, Settings, account_of
 
@@ -120,6 +122,32 @@ class ICloudLibraries:
             for name, account in self.accounts.items()
         }
         return ICloudOriginalsStage(roots, libraries, accounts, seconds, rules)
+
+    @property
+    def destinations(self) -> dict[str, ICloudPhotos]:
+        """The libraries that photos are sent to, freshly made for one run, by name."""
+        found = {}
+        for name, entry in self.settings.icloud_destinations.items():
+            if entry.enabled:
+                account = self.accounts[entry.account]
+                found[name] = ICloudPhotos(name, account.apple_id, entry.deliver, self._opener(account))
+        return found
+
+    def rules(self, destination: str) -> Rules:
+        """Returns what goes to a destination."""
+        entry = self.settings.icloud_destinations[destination]
+        libraries = {
+            name: one.library
+            for name, one in self.settings.icloud_sources.items()
+            if account_of(name, one) == entry.account
+        }
+        return Rules(
+            accept=tuple(entry.accept),
+            missing_only=entry.missing_only,
+            personal=next((name for name, library in libraries.items() if library == "personal"), None),
+            sources=tuple(libraries),
+            timezone=self.settings.timezone,
+        )
 
     def _zone(self, name: str, client: ICloud) -> Mapping[str, Any]:
         if self.settings.icloud_sources[name].library == "personal":

@@ -260,6 +260,7 @@ class ICloudOriginalsStage(OriginalsStage):
             self._downloader.close()
         if self._threads is not None:
             self._threads.shutdown(wait=True, cancel_futures=True)
+        super().close()
         self._open.close()
 
     def _held(self, connection: Connection, file: SourceFile) -> int | None:

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Engine
 
-from catalog import icloud, sources
+from catalog import icloud, icloud_uploads, sources
 from catalog.icloud import StoredRecord
 from catalog.paths import to_text
 from media.capture import CaptureDate
@@ -257,7 +257,7 @@ class _Recorder:
 
     def _observe(self, connection: Connection, assets: Sequence[Asset], earlier: Mapping[str, Any]) -> set[str]:
         """Records the files of assets, and that others are no longer there; returns the assets that this changed."""
-        ours = icloud.uploaded_masters(connection, self._ours, [one.master for one in assets]) if self._ours else set()
+        ours = icloud_uploads.uploaded_masters(connection, self._ours, [one.master for one in assets])
         present: dict[str, dict[tuple[str, str], int]] = {}
         for row_id, name, path, version in icloud.present_parts(connection, self._source, [one.name for one in assets]):
             present.setdefault(name, {})[path, version] = row_id
@@ -266,14 +266,16 @@ class _Recorder:
         moved: set[str] = set()
         for asset in assets:
             there = present.get(asset.name, {})
-            wanted = [] if asset.deleted or asset.master in ours else self._rows(asset, earlier.get(asset.name))
+            # What was taken in before it turned out to be what we sent as well stays what it is.
+            left = asset.deleted or (not there and _is_our_upload(asset, ours))
+            wanted = [] if left else self._rows(asset, earlier.get(asset.name))
             known = {(str(row["source_id"]), str(row["version"])) for row in wanted}
             fresh = [row for row in wanted if (row["source_id"], row["version"]) not in there]
-            left = [row_id for key, row_id in there.items() if key not in known]
-            if fresh or left:
+            vanished = [row_id for key, row_id in there.items() if key not in known]
+            if fresh or vanished:
                 moved.add(asset.name)
             rows += fresh
-            gone += left
+            gone += vanished
         sources.mark_gone(connection, gone)
         sources.add_observations(connection, rows)
         self._found.files += len(rows)
@@ -411,6 +413,11 @@ def _says_something_else(record: Record, before: StoredRecord | None) -> bool:
 
 def _record(stored: StoredRecord) -> Record:
     return Record(stored.name, stored.kind, stored.fields, stored.change_tag, stored.state == "gone")  # type: ignore[arg-type]
+
+
+def _is_our_upload(asset: Asset, ours: set[str]) -> bool:
+    """Tells whether an asset is nothing but what we sent; with an edit of the person's it has more than we have."""
+    return asset.master in ours and all(part.checksum == asset.master for part in asset.parts)
 
 
 def _asset_of_relation(told: Sequence[Record], buried: Sequence[StoredRecord]) -> set[str]:

@@ -43,6 +43,11 @@ class Witness(Protocol):
         """Its folder on this machine, None for what has none."""
         ...
 
+    @property
+    def works_here(self) -> bool:
+        """Whether it can be asked in the run's own process alone."""
+        ...
+
     def shares_disk_with(self, folder: Path) -> bool:
         """Returns whether it would be lost together with `folder`."""
         ...
@@ -63,6 +68,11 @@ class KeptFolder:
 
     name: str
     path: Path
+
+    @property
+    def works_here(self) -> bool:
+        """Returns False: any worker can read it."""
+        return False
 
     def shares_disk_with(self, folder: Path) -> bool:
         """Returns whether both stand on one disk, or may."""

@@ -76,7 +76,8 @@ class ReleaseStage(Stage[Superseded]):
         doomed = Doomed(path, str(path), item.sha256, item.size, "rendition")
         candidates = tuple(self._candidates(item, run))
         place = self._place(item, path, run)
-        return Task(prove_and_move, (doomed, candidates, self._copies_needed, self._trash, place))
+        here = any(one.witness.works_here for one in candidates)
+        return Task(prove_and_move, (doomed, candidates, self._copies_needed, self._trash, place), here=here)
 
     def _place(self, item: Superseded, path: Path, run: Run) -> str:
         """Returns where the file goes below the trash: where it was written down to go, by this run or one before.
@@ -94,6 +95,12 @@ class ReleaseStage(Stage[Superseded]):
             place = str(free.relative_to(self._trash))
             renditions.intend_release(connection, item.id, to_text(place))
         return place
+
+    def close(self) -> None:
+        """Ends the sessions in which copies were asked for."""
+        super().close()
+        for destination in self._destinations.values():
+            destination.close()
 
     def timeout(self, item: Superseded) -> float:
         """Returns the seconds that reading every copy may take on slow mounts."""
@@ -125,7 +132,7 @@ class ReleaseStage(Stage[Superseded]):
         return [
             Candidate(
                 self._destinations[one.destination],
-                Intent(source, from_text(one.remote_path), item.sha256, item.size, run.tag),
+                Intent(source, from_text(one.remote_path), item.sha256, item.size, run.tag, one.remote_ids),
                 "original" if one.role == "original" else "rendition",
             )
             for one in item.held

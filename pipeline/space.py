@@ -92,8 +92,8 @@ class _Estimate:
             (platform.settings.home, files * CATALOG_BYTES),
         ]
         for name, destination in platform.destinations.items():
-            size = self._delivered(destination, stored, first, following)
-            writes.append((platform.roots[layout.destination_root(name)], size))
+            if (root := platform.roots.get(layout.destination_root(name))) is not None:  # else it is no disk of ours
+                writes.append((root, self._delivered(destination, stored, first, following)))
         return writes
 
     def _delivered(self, destination: Destination, stored: int, first: int, following: int) -> int:

@@ -12,7 +12,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -59,6 +59,7 @@ class Stage(ABC, Generic[Item]):
 
     name: str
     too_slow: str = TOO_SLOW
+    _thread: ThreadPoolExecutor | None = None
 
     def begin(self, run: Run) -> None:
         """Gets ready for a run, before anything is claimed; here there is nothing to do."""
@@ -95,8 +96,12 @@ class Stage(ABC, Generic[Item]):
         return self.task(item, run) if isinstance(result, WorkerDied) and tries < WORKER_TRIES else None
 
     def submit(self, task: Task, item: Item, run: Run) -> Future[Any]:
-        """Hands a task to whoever does it: the pool, unless a stage first has to bring the bytes here."""
-        return run.pool.submit(task, self.timeout(item))
+        """Hands a task to whoever does it: the pool, or the stage's one thread for what only this process can do."""
+        if not task.here:
+            return run.pool.submit(task, self.timeout(item))
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, self.name)
+        return self._thread.submit(task.function, *task.arguments, **task.options)
 
     def window(self, run: Run) -> int:
         """Returns how many tasks are handed out at once."""
@@ -107,7 +112,10 @@ class Stage(ABC, Generic[Item]):
         return None
 
     def close(self) -> None:
-        """Ends what the stage holds open, however the run ends."""
+        """Ends what the stage holds open, however the run ends; what is under way in its thread is waited for."""
+        if self._thread is not None:
+            self._thread.shutdown(wait=True, cancel_futures=True)
+            self._thread = None
 
     @abstractmethod
     def record(self, connection: Connection, item: Item, result: Any, run: Run) -> Outcome:

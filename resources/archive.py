@@ -61,6 +61,19 @@ class ArchiveFolder:
     deliver_what: Deliver = "both"
     on_new_rendition: OnNewRendition = "keep"
 
+    @property
+    def place(self) -> str:
+        """The folder."""
+        return str(self.path)
+
+    @property
+    def works_here(self) -> bool:
+        """Returns False: any worker can write there."""
+        return False
+
+    def close(self) -> None:
+        """Holds nothing open."""
+
     def prepare(self) -> None:
         """Needs nothing beyond its marker, which every root has.
 

@@ -35,11 +35,19 @@ class WorkerDied(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A pure function on files, with plain values; it travels to a worker and brings back a small dict."""
+    """A pure function on files, with plain values; it travels to a worker and brings back a small dict.
+
+    Attributes:
+        function: What to do.
+        arguments: Its arguments.
+        options: Its keywords.
+        here: It needs a session that only the run's own process has; it travels nowhere, and one is done at a time.
+    """
 
     function: Callable[..., Any]
     arguments: tuple[Any, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    here: bool = False
 
 
 def fitting_workers(wanted: int, worker_memory_mb: int) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
 Deliver = Literal["original", "rendition", "both"]
@@ -28,6 +29,10 @@ class Intent:
         sha256: The content hash of the bytes.
         size: Their number.
         tag: Mark of the run, for temporary names.
+        remote_ids: The ids by which the destination knows it, as far as they are journalled.
+        seen: Whether the destination has once shown these bytes.
+        sent_seconds: How long ago it was acknowledged, None where it never was.
+        taken: When it was taken, with its zone, for a destination that dates files itself.
     """
 
     source: str
@@ -35,6 +40,10 @@ class Intent:
     sha256: str
     size: int
     tag: str
+    remote_ids: Mapping[str, object] = field(default_factory=dict)
+    seen: bool = False
+    sent_seconds: float | None = None
+    taken: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +55,7 @@ class Acknowledgement:
         recovered: Whether the file was there already, from a run that was killed before it could say so.
     """
 
-    remote_ids: Mapping[str, str] = field(default_factory=dict)
+    remote_ids: Mapping[str, object] = field(default_factory=dict)
     recovered: bool = False
 
 
@@ -86,12 +95,31 @@ class NotNow(Exception):
     Attributes:
         reason: Why, in words.
         seconds: After how long to try again.
+        stops: Whether the same would be said of any other file, so that a run had better ask for none.
     """
 
-    def __init__(self, reason: str, seconds: float) -> None:
-        super().__init__(reason, seconds)
+    def __init__(self, reason: str, seconds: float, stops: bool = False) -> None:
+        super().__init__(reason, seconds, stops)
         self.reason = reason
         self.seconds = seconds
+        self.stops = stops
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class LeftOut(Exception):
+    """A file does not go to a destination, which is no failure: the destination has it, or a person took it away there.
+
+    Attributes:
+        reason: Why, in words.
+        for_good: Whether it stays so when the destination's settings change.
+    """
+
+    def __init__(self, reason: str, for_good: bool = False) -> None:
+        super().__init__(reason, for_good)
+        self.reason = reason
+        self.for_good = for_good
 
     def __str__(self) -> str:
         return self.reason

@@ -14,12 +14,14 @@ import logging
 import os
 import re
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
+from media.apple_checksum import is_comparable
 from resources.http import ca_bundle, keep_queries_out_of_logs, retry_after
 from resources.icloud_errors import (
     Away,
@@ -30,6 +32,8 @@ from resources.icloud_errors import (
     StillIndexing,
     Throttled,
     TokenTooOld,
+    Withdrawn,
+    registration_refused,
     translated,
     trouble_of,
 )
@@ -93,6 +97,29 @@ class Uploaded:
     master: str
     asset: str
     duplicate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ToUpload:
+    """A file that is to become a photo in iCloud.
+
+    Attributes:
+        path: Where its bytes are.
+        name: The name that iCloud shows.
+        checksum: Apple's checksum of the bytes, computed here.
+        taken: When it was taken, with its zone; for files that do not say so themselves.
+    """
+
+    path: Path
+    name: str
+    checksum: str
+    taken: datetime
+
+    @property
+    def zone_as_browsers_say(self) -> tuple[str, int]:
+        """The zone's name, and what UTC is ahead of its clock in minutes, as JavaScript counts."""
+        ahead = self.taken.utcoffset()
+        return getattr(self.taken.tzinfo, "key", "UTC"), -int(ahead.total_seconds() // 60) if ahead else 0
 
 
 class Pace:
@@ -332,13 +359,46 @@ class ICloud:
         return found
 
     @_asking
-    def upload(self, path: Path, zone: Mapping[str, Any]) -> Uploaded:
-        """Uploads a file under its own name; bytes that iCloud holds already are not taken twice."""
-        said = self._photos().private_client.upload_file(str(path), zone_name=zone["zoneName"])
-        if not said.cplMaster or not said.cplAsset:
-            status = said.response.status if said.response else None
+    def upload(self, file: ToUpload, zone: Mapping[str, Any]) -> Uploaded:
+        """Uploads a file; bytes that iCloud holds already are not taken twice.
+
+        pyicloud's own `upload_file` names a file as it is called on this disk, and dates it by its file time in the
+        zone of this machine. Its three requests are made one by one, so that both come from the catalog, and so that
+        bytes which arrived altered never become a photo.
+
+        Raises:
+            QuotaFull: There is no room.
+            Rejected: Apple does not take this file.
+            Away: It has to be handed in again.
+        """
+        from pyicloud.services.photos_cloudkit.models import PhotosPutAssetFile
+
+        uploader = self._photos().private_client._uploader
+        if uploader is None:
+            raise Withdrawn("Apple names no host that takes uploads; update mediapipe-assets. Nothing is lost.")
+        ticket, name = str(uuid.uuid4()), zone["zoneName"]
+        addresses = uploader.create_upload_url(zone_name=name, assets={ticket: file.path.stat().st_size})
+        if ticket not in addresses:
+            raise Away("Apple named no place for the bytes. It is tried again by itself.")
+        receipt = uploader.send_bytes(addresses[ticket], file.path)
+        if is_comparable(receipt.fileChecksum or "") and receipt.fileChecksum != file.checksum:
+            raise Away("The bytes arrived altered at Apple, so they were not made a photo. They are sent again.")
+        zone_name, minutes = file.zone_as_browsers_say
+        entry = PhotosPutAssetFile(
+            fileName=file.name,
+            lastModDate=int(file.taken.timestamp() * 1000),
+            timeZoneOffset=minutes,
+            singleFileUploadRequest=receipt,
+        )
+        said = uploader.put_asset(zone_name=name, files=[entry], import_group=ticket, local_time_zone_id=zone_name)
+        if len(said) != 1:
+            raise Away(f"Apple answered with {len(said)} photos for one file. It is tried again by itself.")
+        status = said[0].response.status if said[0].response else None
+        if not said[0].is_duplicate and status is not None and status >= 400:
+            raise registration_refused(status, said[0].response.isRetryable, said[0].response.errorMessage)
+        if not said[0].cplMaster or not said[0].cplAsset:
             raise Away(f"Apple took the bytes and named no record ({status}). It is tried again by itself.")
-        return Uploaded(said.cplMaster, said.cplAsset, said.is_duplicate)
+        return Uploaded(said[0].cplMaster, said[0].cplAsset, said[0].is_duplicate)
 
     @_asking
     def modify(self, zone: Mapping[str, Any], operations: Sequence[Mapping[str, Any]]) -> None:

@@ -122,6 +122,9 @@ class Rejected(ICloudError):
 _LOST = (401, 403, 421, 450)
 _LATER = (429, 503)
 _STUMBLED = (500, 502, 504)
+_NO_ROOM = 507
+_ON_APPLES_SIDE = 500
+_LONGEST_WORDS = 200
 _THROTTLING = {"THROTTLED", "TRY_AGAIN_LATER", "ZONE_BUSY"}
 _STUMBLING = {"INTERNAL_ERROR", "SERVICE_UNAVAILABLE", "NETWORK_ERROR", "UNKNOWN_ERROR"}
 _LOST_WORDS = {"AUTHENTICATION_FAILED", "AUTHENTICATION_REQUIRED"}
@@ -184,6 +187,22 @@ def translated(error: BaseException, status: int | None = None, retry_after: flo
     return _by_code(error, status, retry_after)
 
 
+def registration_refused(status: int, retryable: bool | None, message: str | None) -> ICloudError:
+    """Returns what it means that Apple took the bytes of a file and did not make a photo of them.
+
+    Args:
+        status: As the answer's body says; the answer itself was a 200.
+        retryable: Whether Apple says that it may be handed in again.
+        message: Apple's words.
+    """
+    words = (message or "no reason given").strip()[:_LONGEST_WORDS]
+    if status == _NO_ROOM or "quota" in words.casefold():
+        return QuotaFull()
+    if retryable or status in _LATER or status >= _ON_APPLES_SIDE:
+        return Away(f"Apple asks to hand it in again later ({status}). That is done by itself.")
+    return Rejected(f"Apple does not take this file ({status}: {words})", str(status))
+
+
 def _failed_login(error: BaseException, status: int | None, retry_after: float | None) -> ICloudError:
     """Tells a wrong password from an Apple that is busy: pyicloud says the same words for both."""
     code = getattr(error.__cause__, "code", None)
@@ -210,7 +229,7 @@ def _by_code(error: BaseException, status: int | None, retry_after: float | None
         return Throttled(retry_after)
     if word in _LOST_WORDS or number in _LOST:
         return SessionLost("Apple no longer accepts the session.")
-    if word == "QUOTA_EXCEEDED" or number == 507:
+    if word == "QUOTA_EXCEEDED" or number == _NO_ROOM:
         return QuotaFull()
     if word in _STUMBLING or number in _STUMBLED:
         return _stumbled(word or number)

@@ -168,14 +168,26 @@ def test_without_a_destination_switched_on_the_library_waits_for_nothing(tmp_pat
     assert not [key for key in defs.resolve_asset_graph().get_all_asset_keys() if "verified" in key.to_user_string()]
 
 
-def test_icloud_as_a_source_adds_its_library_and_its_originals_and_nothing_else(tmp_path: Path) -> None:
-    beside = {"sources": {"icloud": {"apple_id": "me@example.com"}}}
+def test_icloud_beside_the_archive_adds_to_the_chain_of_folders_and_changes_nothing_of_it(tmp_path: Path) -> None:
+    beside = {"sources": {"icloud": {"apple_id": "me@example.com"}}, "destinations": {"icloud": {"enabled": True}}}
     keys = [
         build_defs(load_settings(tmp_path, overrides=overrides, environ={})).resolve_asset_graph().get_all_asset_keys()
         for overrides in ({}, beside)
     ]
-    assert keys[1] - keys[0] == {dg.AssetKey("icloud_library"), dg.AssetKey("icloud_originals")}
-    assert keys[0] < keys[1]
+    assert {key.to_user_string() for key in keys[1] - keys[0]} == {
+        "icloud_library", "icloud_originals", "icloud/staged_media", "icloud/uploaded_media", "icloud/verified_media",
+    }  # fmt: skip
+    assert not keys[0] - keys[1]
+
+
+def test_an_icloud_destination_has_the_checks_of_an_upload_and_none_of_a_disk(tmp_path: Path) -> None:
+    there = {"sources": {"icloud": {"apple_id": "me@example.com"}}, "destinations": {"icloud": {"enabled": True}}}
+    defs = build_defs(load_settings(tmp_path, overrides=there, environ={}))
+    names = {key.name for key in defs.resolve_asset_graph().asset_check_keys if key.asset_key.path[0] == "icloud"}
+    assert names == {
+        "nothing_is_left_behind", "left_out_on_purpose", "every_delivery_is_proven", "verified_means_evidence",
+        "uploads_are_visible",
+    }  # fmt: skip
 
 
 def test_an_override_takes_the_place_of_a_resource(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,7 @@ REPORT = {
     "found", "kept", "duplicates", "rejected", "damaged", "failed", "renditions", "bytes_before", "bytes_after",
     "seconds", "files_per_minute", "destinations",
 }  # fmt: skip
-DESTINATION = {"staged", "uploaded", "verified", "pending", "failed", "bytes"}
+DESTINATION = {"staged", "uploaded", "verified", "pending", "left_out", "failed", "bytes"}
 
 
 @dataclass

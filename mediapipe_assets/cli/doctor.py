@@ -71,8 +71,23 @@ def _looks() -> Iterator[Look]:
         yield Look("folders", "problem", str(error))
 
 
+def _icloud_looks(platform: Platform) -> Iterator[Look]:
+    """Holds the formats that are uploaded against what Apple did with them when they were tried."""
+    from catalog.icloud_uploads import self_tests
+
+    with platform.engine.connect() as connection:
+        tests = self_tests(connection)
+    for name, entry in platform.settings.icloud_destinations.items():
+        if not entry.enabled:
+            continue
+        for one in entry.accept:
+            tried = tests.get(entry.account, {}).get(one, {})
+            if tried.get("taken") is False and tried.get("reason"):
+                words = f"Apple refused {one} when it was tried ({tried['reason']}); take it out of"
+                yield Look(f"destination {name}", "warning", f"{words} destinations.{name}.accept")
+
+
 def _platform_looks(platform: Platform) -> Iterator[Look]:
-    from pipeline.layout import destination_root
     from resources.folder import SourceMissing, list_names
     from services.up import is_up
 
@@ -95,7 +110,8 @@ def _platform_looks(platform: Platform) -> Iterator[Look]:
                 f"destination {name}", "warning", "same disk as the originals, as far as can be told: no second copy"
             )
         else:
-            yield Look(f"destination {name}", "ok", str(platform.roots[destination_root(name)]))
+            yield Look(f"destination {name}", "ok", destination.place)
+    yield from _icloud_looks(platform)
     yield _trash_look(platform)
     running = is_up(platform.settings.home)
     yield Look("services", "ok", f"running at {running.url}" if running else "not running; mediapipe-assets up")

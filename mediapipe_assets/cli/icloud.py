@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mediapipe_assets.cli import ERROR, OK, SIGN_IN, say
+from mediapipe_assets.cli import ERROR, FAILED_FILES, OK, SIGN_IN, say
+from resources.settings_icloud import FORMATS
 
 if TYPE_CHECKING:
     from pipeline.assembly import Platform
     from pipeline.icloud import Done
     from pipeline.icloud_account import Account
+    from pipeline.icloud_self_test import Tried
 
 CODE_TRIES = 3
 LOOK_SECONDS = 0.5
@@ -146,6 +148,53 @@ def sync(as_json: bool) -> int:
     for words in look.notes:
         say(words)
     return look.exit_code()
+
+
+@icloud.command("self-test")
+@_ACCOUNT
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    type=click.Choice(FORMATS),
+    help="What to try; may be given several times. All that the settings know by default.",
+)
+@click.option("--wait", type=click.FloatRange(min=0), default=180.0, show_default=True, help="Seconds to wait in all.")
+@_JSON
+def self_test(account: str | None, formats: tuple[str, ...], wait: float, as_json: bool) -> int:
+    """Find out which formats Apple takes: upload a tiny made-up file of each, see it proven, and remove it again.
+
+    It lies in Recently Deleted then, as all that is deleted in iCloud.
+    """
+    import tempfile
+    from dataclasses import asdict
+    from pathlib import Path
+
+    from mediapipe_assets.platform import open_platform
+    from pipeline.icloud_account import signed_in
+    from pipeline.icloud_self_test import self_test as tried_out
+
+    with open_platform(prepare=True) as platform, tempfile.TemporaryDirectory() as folder:
+        who = _account(platform, account)
+        say(f"Uploading a tiny made-up file to {who.apple_id}; Apple takes about 20 seconds to show it.")
+        with signed_in(platform.engine, who, wait_seconds=60.0) as client:
+            wanted = formats or FORMATS
+            tried = tried_out(
+                platform.engine, client, who.name, wanted, Path(folder), wait_seconds=wait, now=platform.now()
+            )
+    if as_json:
+        click.echo(json.dumps({"account": who.name, "formats": [asdict(one) for one in tried]}))
+    for one in tried:
+        say(f"{one.format}: {_verdict(one)}")
+    return OK if all(one.taken and one.verified for one in tried) else FAILED_FILES
+
+
+def _verdict(one: Tried) -> str:
+    if not one.taken:
+        return f"refused. {one.reason}"
+    if not one.verified:
+        return f"taken, and not proven in time: {one.reason}. Run it again later: it goes on with the same file."
+    return "taken, proven and removed again" if one.removed else f"taken and proven, but {one.reason}"
 
 
 @icloud.command()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from catalog.work import Left, Scope
     from pipeline.assembly import Platform
 
+_NO_FAILURES = {"pending": "pending", "left_out": "left out on purpose"}
 EARLIER_TARGET = 0.30  # what the earlier system aimed to save
 
 
@@ -100,6 +101,7 @@ def run_report(platform: Platform, done: Done) -> dict[str, Any]:
                 "uploaded": figure(stage_name(name, "uploaded"), "uploaded"),
                 "verified": figure(stage_name(name, "verified"), "verified"),
                 "pending": sum(figure(stage_name(name, step), "pending") for step in ("uploaded", "verified")),
+                "left_out": sum(figure(stage_name(name, step), "left_out") for step in ("staged", "uploaded")),
                 "failed": failed.at_destination(name),
                 "bytes": figure(stage_name(name, "verified"), "bytes"),
             }
@@ -220,7 +222,7 @@ def _compressed(report: Mapping[str, Any]) -> str:
 
 
 def _waiting(one: Mapping[str, Any]) -> str:
-    return f"{one['pending']} pending, " if one["pending"] else ""
+    return "".join(f"{one[name]} {words}, " for name, words in _NO_FAILURES.items() if one[name])
 
 
 def _megabytes(size: float) -> str:
@@ -244,14 +246,13 @@ def _print_named(console: Console, title: str, total: int, files: Sequence[tuple
 
 
 def _print_places(console: Console, platform: Platform) -> None:
-    from pipeline.layout import destination_root
 
     console.print()
-    places = [("originals", platform.roots["originals"]), ("renditions", platform.roots["renditions"])]
-    places += [(name, platform.roots[destination_root(name)]) for name in platform.destinations]
+    places = [(name, str(platform.roots[name])) for name in ("originals", "renditions")]
+    places += [(name, destination.place) for name, destination in platform.destinations.items()]
     if platform.settings.library.enabled:
-        places.append(("sorted library", platform.roots["library"]))
-    _print_rows(console, [(name, str(path)) for name, path in places])
+        places.append(("sorted library", str(platform.roots["library"])))
+    _print_rows(console, places)
     for name, destination in platform.destinations.items():
         if destination.shares_disk_with(platform.roots["originals"]):
             console.print(
@@ -267,7 +268,7 @@ def status(as_json: bool) -> int:
     import time
 
     from catalog import findings
-    from catalog.counts import destination_counts, library_counts
+    from catalog.counts import DestinationCounts, destination_counts, library_counts
     from mediapipe_assets.platform import open_platform
     from pipeline.emptying import summary
     from pipeline.left import failed_files
@@ -283,7 +284,7 @@ def status(as_json: bool) -> int:
             library["failed"] += len(failed)
             library["damaged"] -= findings.count_damaged(connection, sorted(failed))
         thrown_away = summary(platform.roots)
-        nothing = {"staged": 0, "uploaded": 0, "verified": 0, "pending": 0, "failed": 0, "bytes": 0}
+        nothing = asdict(DestinationCounts())
         seconds = round(time.monotonic() - start, 2)
         report = {
             **library,

@@ -15,7 +15,7 @@ import ssl
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import cast
+from typing import IO, cast
 
 from services.icloud_standin.certificates import Authority
 from services.icloud_standin.messages import Dropped, Request, Response
@@ -124,7 +124,7 @@ def _asked_host(plain: socket.socket) -> str | None:
 
 def _serve(secure: ssl.SSLSocket, host: str, answer: Callable[[Request], Response]) -> None:
     with secure.makefile("rb") as source:
-        while line := source.readline(_LINE):
+        while line := _first_line(secure, source):
             method, target, _ = line.decode("latin-1").split(maxsplit=2)
             request = Request.of(method, host, target, http.client.parse_headers(source), source)
             response = answer(request)
@@ -132,6 +132,17 @@ def _serve(secure: ssl.SSLSocket, host: str, answer: Callable[[Request], Respons
                 pass  # what nobody read, so that the next request starts at its beginning
             if not _sent(secure, response):
                 return
+
+
+def _first_line(secure: ssl.SSLSocket, source: IO[bytes]) -> bytes:
+    """Reads the line that begins a request.
+
+    urllib3 leaves Nagle's algorithm on towards a proxy, and sends a body behind its headers: as long as these are not
+    acknowledged the body waits, 40 ms by default.
+    """
+    if hasattr(socket, "TCP_QUICKACK"):
+        secure.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+    return source.readline(_LINE)
 
 
 def _sent(secure: ssl.SSLSocket, response: Response) -> bool:
