@@ -205,6 +205,8 @@ source_files = Table(
     Index("ix_source_files_partition_date", "partition_date", "id"),
     Index("ix_source_files_siblings", "source", "folder", "stem_key"),
     Index("ix_source_files_media_file_id", "media_file_id"),
+    # Files of iCloud alone have a role, and their version is Apple's checksum.
+    Index("ix_source_files_apple_checksum", "version", postgresql_where=text("role IS NOT NULL")),
     Index(
         "uq_source_files_one_kept",
         "media_file_id",
@@ -494,6 +496,8 @@ icloud_records = Table(
     Column("change_tag", Text),
     # Why a photo brings no file.
     Column("reason", Text),
+    # Since when what its sidecar says is no longer all that iCloud says; only of photos.
+    _when("sidecar_due", required=False),
     _when("seen_at"),
     UniqueConstraint("source", "name"),
     _one_of("kind", "master", "asset", "album", "relation"),
@@ -501,4 +505,8 @@ icloud_records = Table(
     Index("ix_icloud_records_parent", "source", "parent"),
     Index("ix_icloud_records_live_assets", "source", postgresql_where=text("kind = 'asset' AND state = 'live'")),
     Index("ix_icloud_records_without_file", "source", postgresql_where=text("reason IS NOT NULL")),
+    Index("ix_icloud_records_sidecar_due", "source", postgresql_where=text("sidecar_due IS NOT NULL")),
+    Index(
+        "ix_icloud_records_album", "source", text("(fields ->> 'album')"), postgresql_where=text("kind = 'relation'")
+    ),
 )

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import binascii
 import hashlib
+import os
 
+_BLOCK = 1 << 20
 _KIND = b"\x01"
 _LENGTH = 21  # bytes: the kind and a SHA-1; 28 characters when printed
 # https://github.com/apple-open-source: the two salts that CloudKit puts before a file's bytes.
@@ -30,6 +32,20 @@ class AppleChecksum:
     def value(self) -> str:
         """Returns the checksum of all bytes so far, as iCloud prints it."""
         return binascii.b2a_base64(_KIND + self._sha1.digest(), newline=False).decode("ascii")
+
+
+def apple_checksum(path: str | os.PathLike[str]) -> str:
+    """Returns the checksum of a file, which is read once and never held whole.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    whole = AppleChecksum()
+    with open(path, "rb", buffering=0) as file:
+        buffer = memoryview(bytearray(_BLOCK))
+        while count := file.readinto(buffer):
+            whole.update(buffer[:count])
+    return whole.value()
 
 
 def is_comparable(value: str) -> bool:

@@ -287,7 +287,8 @@ def _judge_library(platform: Platform, connection: Connection, scope: Scope) -> 
     )
 
 
-def _stage_check(name: str, description: str, stage: str) -> Check:
+def stage_check(name: str, description: str, stage: str) -> Check:
+    """Returns the check that nothing failed at a stage and nothing waits for it."""
     return Check(name, description, lambda platform, connection, _: _judge_stage(platform, connection, stage))
 
 
@@ -322,14 +323,14 @@ _CHECKS = {
         ),
     ],
     DEDUPLICATED: [
-        _stage_check(
+        stage_check(
             "every_file_is_in_a_bundle",
             "Every kept file was compared and has its place in a bundle.",
             DEDUPLICATED,
         )
     ],
     COMPRESSED: [
-        _stage_check(
+        stage_check(
             "every_file_is_decided",
             "Every kept file has a rendition or a reason why its original is kept.",
             COMPRESSED,
@@ -354,7 +355,7 @@ _CHECKS = {
 def _destination_checks(name: str) -> dict[str, list[Check]]:
     return {
         "staged_media": [
-            _stage_check(
+            stage_check(
                 "nothing_is_left_behind", f"Every kept file has its intent for “{name}”.", stage_name(name, "staged")
             )
         ],

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from catalog import config, deliveries, renditions, sources, work
+from catalog import config, deliveries, renditions, sidecars, sources, work
 from catalog.bundles import LIBRARY, to_sort
 from catalog.media import DEDUPLICATED, to_deduplicate
 from catalog.migrate import migrate
@@ -29,6 +29,7 @@ from pipeline.destination import Destination
 from pipeline.discovery import DateRules, FolderSpec
 from pipeline.failures import RefusedForSafety
 from pipeline.icloud import ICloudLibraries
+from pipeline.icloud_sidecars import ICloudSidecarsStage
 from pipeline.library import LibraryStage
 from pipeline.originals import OriginalsStage, SourceRoot
 from pipeline.release import ReleaseStage
@@ -159,6 +160,10 @@ class Platform:
                 correlation=settings.deduplication.near_correlation,
             ),
         }
+        if described := self.icloud.with_sidecars:
+            stages[sidecars.SIDECARS] = lambda: ICloudSidecarsStage(
+                self.roots[layout.ORIGINALS], described, self.date_rules()
+            )
         if self.tiers:
             stages[renditions.COMPRESSED] = lambda: CompressionStage(
                 self.roots, self.originals, self.tiers, names, settings.compute.task_timeout_seconds
@@ -193,6 +198,8 @@ class Platform:
         found = [sources.to_store_from(present), to_deduplicate]
         if self.icloud.sources:
             found.append(sources.to_store_from(list(self.icloud.sources), sources.ICLOUD_ORIGINALS))
+        if self.icloud.with_sidecars:
+            found.append(sidecars.to_write(self.icloud.with_sidecars))
         if self.tiers:
             found.append(renditions.to_compress(tier_dates(self.tiers, self.today), aged=aged))
         for name, destination in self.destinations.items():

@@ -1,0 +1,44 @@
+"""Sidecars of iCloud photos, and files that are found by Apple's checksum
+
+Revision: 0007, after 0005.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0007"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column(
+        "icloud_records", sa.Column("sidecar_due", sa.DateTime(timezone=True), nullable=True), schema="mediapipe"
+    )
+    op.execute(
+        "UPDATE mediapipe.icloud_records SET sidecar_due = now() WHERE kind = 'asset' AND state IN ('live', 'hidden')"
+    )
+    op.create_index(
+        "ix_icloud_records_sidecar_due",
+        "icloud_records",
+        ["source"],
+        schema="mediapipe",
+        postgresql_where=sa.text("sidecar_due IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_icloud_records_album",
+        "icloud_records",
+        ["source", sa.text("(fields ->> 'album')")],
+        schema="mediapipe",
+        postgresql_where=sa.text("kind = 'relation'"),
+    )
+    op.create_index(
+        "ix_source_files_apple_checksum",
+        "source_files",
+        ["version"],
+        schema="mediapipe",
+        postgresql_where=sa.text("role IS NOT NULL"),
+    )
