@@ -29,6 +29,7 @@ from pipeline.icloud import ICloudLibraries
 from pipeline.planning import shortages
 from resources import icloudpd
 from resources.folder import LEFT_ALONE
+from resources.icloud_errors import Throttled
 from resources.icloudpd import Ended
 
 THREADS = 4  # a disk or a NAS is not read faster by more
@@ -287,4 +288,7 @@ def fill_tree(libraries: ICloudLibraries, wanted: Plan, staging: Path, on_file: 
     icloudpd.program()  # before anybody signs in
     make_folder_below(staging, wanted.tree)
     with icloud_account.signed_in(libraries.engine, account, wait_seconds=60.0, now=libraries.now):
-        return icloudpd.download(account.apple_id, account.folder, wanted.tree, on_file)
+        ended = icloudpd.download(account.apple_id, account.folder, wanted.tree, on_file)
+    if ended.throttled:
+        icloud_account.remember(libraries.engine, account.name, Throttled(), libraries.now())
+    return ended

@@ -30,6 +30,7 @@ from resources.icloud_errors import ICloudError
 
 NAME = "icloudpd"
 DONE = "have been downloaded"
+REFUSED = "temporary refusing"  # said as if it were no trouble, with exit code 0
 NAMED_ERRORS = 10
 LOCK = ".icloudpd.lock"
 _COPY = "icloudpd-"
@@ -63,17 +64,19 @@ class Ended:
         said_done: Whether it said that everything has been downloaded.
         files: Files that it said to have downloaded.
         errors: The first of the errors that it named.
+        throttled: Whether Apple asked for fewer requests.
     """
 
     code: int
     said_done: bool
     files: int
     errors: tuple[str, ...]
+    throttled: bool = False
 
     @property
     def complete(self) -> bool:
         """Whether it came to its end without an error; whether its files are whole is another question."""
-        return self.code == 0 and self.said_done and not self.errors
+        return self.code == 0 and self.said_done and not self.errors and not self.throttled
 
 
 def program() -> Path:
@@ -186,9 +189,7 @@ def _locked(tree: Path) -> Iterator[int]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ICloudpdBusy(
-                f"icloudpd is still at work in {tree}. Wait for it, or end it, then try again."
-            ) from None
+            raise ICloudpdBusy(f"icloudpd is still at work in {tree}. Wait for it, or end it.") from None
         yield handle
     finally:
         os.close(handle)
@@ -196,11 +197,12 @@ def _locked(tree: Path) -> Iterator[int]:
 
 def _listen(process: subprocess.Popen[bytes], on_file: Callable[[int], None]) -> Ended:
     assert process.stdout is not None
-    said_done, files = False, 0
+    said_done, throttled, files = False, False, 0
     errors: list[str] = []
     for raw in process.stdout:
         line = raw.decode("utf-8", "replace").rstrip()
         said_done = said_done or DONE in line
+        throttled = throttled or REFUSED in line
         if _FILE.match(line):
             files += 1
             on_file(files)
@@ -208,7 +210,7 @@ def _listen(process: subprocess.Popen[bytes], on_file: Callable[[int], None]) ->
             words = error["words"] if error else "icloudpd crashed"
             if len(errors) < NAMED_ERRORS:
                 errors.append(without_queries(words)[:_LONGEST_LINE])
-    return Ended(process.wait(), said_done, files, tuple(errors))
+    return Ended(process.wait(), said_done, files, tuple(errors), throttled)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

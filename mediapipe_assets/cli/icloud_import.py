@@ -210,6 +210,7 @@ def _import(platform: Platform, wanted: Plan) -> dict[str, Any]:
         "downloaded": ended.files,
         "complete": ended.complete,
         "reconciled": strangers == 0,
+        "throttled": ended.throttled,
         "problems": list(ended.errors),
         **_report(found),
     }
@@ -240,7 +241,8 @@ def _read_what_came_meanwhile(platform: Platform, source: str) -> None:
 
 def _say_imported(ended: Ended, found: Matched) -> None:
     if not ended.complete:
-        say("icloudpd did not come to its end" + (":" if ended.errors else "; it does not say why."))
+        why = "Apple asked for fewer requests." if ended.throttled else "" if ended.errors else "It does not say why."
+        say(f"icloudpd did not come to its end. {why}".rstrip())
         for words in ended.errors:
             say(f"  {words}")
         say("Run it again, and it goes on; or `mediapipe-assets run`, which downloads what is missing.")
@@ -253,8 +255,8 @@ def _say_imported(ended: Ended, found: Matched) -> None:
     _say_unreadable(found)
     if found.to_download.files:
         say(
-            f"{found.to_download.files} files ({_size(found.to_download.bytes)}) are downloaded by the next run: those, "
-            "and what icloudpd does not fetch (edits, RAW halves, hidden photos)."
+            f"{found.to_download.files} files ({_size(found.to_download.bytes)}) are downloaded by the next run; among "
+            "them is what icloudpd does not fetch: edits, RAW halves, hidden photos."
         )
     say(
         f"Now run: mediapipe-assets run. It copies from {found.folder} and compares every byte again. Nothing is "
