@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 from pathlib import Path
 from typing import Literal
 
@@ -67,8 +68,9 @@ def _content(path: Path, most: int) -> bytes | None:
         if error.errno in (errno.ELOOP, errno.ENXIO):
             return None
         raise
-    with open(handle, "rb") as file:
-        try:
-            return file.read(max(most, HEAD))
-        except IsADirectoryError:
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
             return None
+        return os.pread(handle, max(most, HEAD), 0)
+    finally:
+        os.close(handle)

@@ -1,4 +1,4 @@
-"""A home whose photos come from the iCloud stand-in: signed in, on the session's database, its stages worked by hand."""
+"""A home whose photos come from the iCloud stand-in: signed in, its stages worked by hand."""
 
 from __future__ import annotations
 
