@@ -1,7 +1,8 @@
 """Which photos of iCloud wait for their sidecar, and what it is to say.
 
 Belongs here: `sidecar_due` of `icloud_records`. It is the time of the change, not a flag: a change that comes while a
-sidecar is being written leaves it due. Does not belong here: the records themselves (`catalog.icloud`), or the document
+sidecar is being written leaves it due. Beside it stands the day, so that what is due is claimed by an index and not by reading all
+that is. Does not belong here: the records themselves (`catalog.icloud`), or the document
 (`media.xmp`).
 """
 
@@ -25,18 +26,23 @@ _LEAD = """
         AND s.gone_at IS NULL AND s.media_file_id IS NOT NULL
     ORDER BY s.id LIMIT 1
 """
+_MAKE_DUE = """
+    UPDATE icloud_records r SET sidecar_due = clock_timestamp(), sidecar_day = s.partition_date FROM source_files s
+    WHERE r.kind = 'asset' AND r.state IN ('live', 'hidden') AND s.source = r.source AND s.folder = r.name
+        AND s.stem_key = r.name AND s.role = 'lead' AND s.gone_at IS NULL
+"""
 _STORED = f"icloud_records r JOIN LATERAL ({_LEAD}) s ON true JOIN media_files m ON m.id = s.media_file_id"
 
 
 def to_write(sources: Sequence[str]) -> WorkQuery:
-    """Returns the photos whose sidecar is due, of the libraries that have them; the date is that of the original."""
+    """Returns the photos whose sidecar is due and whose original is here, of the libraries that have sidecars."""
     return WorkQuery(
         stage=SIDECARS,
         table=_STORED,
         alias="r",
         where="r.sidecar_due IS NOT NULL AND r.source = ANY(:sources) AND r.kind = 'asset' "
         "AND r.state IN ('live', 'hidden')",
-        date="m.partition_date",
+        date="r.sidecar_day",
         params={"sources": list(sources)},
     )
 
@@ -56,7 +62,6 @@ class Subject:
         media_file_id: The content that was kept for it.
         stored_root: Where the original stands.
         stored_path: The same.
-        partition_date: Its day.
         is_second: Whether another photo in iCloud has the very same original, and came first.
         albums: The albums that it is in.
     """
@@ -71,7 +76,6 @@ class Subject:
     media_file_id: int
     stored_root: str
     stored_path: str
-    partition_date: date
     is_second: bool
     albums: list[str] = field(default_factory=list)
 
@@ -87,7 +91,7 @@ def load(connection: Connection, ids: Sequence[int], sources: Sequence[str]) -> 
     rows = connection.execute(
         text(
             "SELECT r.id, r.source, r.name, r.fields, r.sidecar_due, s.version, s.id, m.id, m.stored_root, "
-            "m.stored_path, m.partition_date, EXISTS (SELECT 1 FROM source_files o WHERE o.media_file_id = m.id "
+            "m.stored_path, EXISTS (SELECT 1 FROM source_files o WHERE o.media_file_id = m.id "
             "AND o.role = 'lead' AND o.gone_at IS NULL AND o.source = ANY(:sources) AND o.id < s.id) "
             f"FROM {_STORED} WHERE r.id = ANY(:ids) AND r.sidecar_due IS NOT NULL"
         ),
@@ -134,13 +138,7 @@ def make_due(connection: Connection, source: str, assets: Iterable[str]) -> int:
         How many are due by that.
     """
     result = connection.execute(
-        text(
-            "UPDATE icloud_records r SET sidecar_due = clock_timestamp() WHERE source = :source AND kind = 'asset' "
-            "AND name = ANY(:names) AND state IN ('live', 'hidden') AND EXISTS (SELECT 1 FROM source_files s "
-            "WHERE s.source = r.source AND s.folder = r.name AND s.stem_key = r.name AND s.role = 'lead' "
-            "AND s.gone_at IS NULL)"
-        ),
-        {"source": source, "names": list(assets)},
+        text(f"{_MAKE_DUE} AND r.source = :source AND r.name = ANY(:names)"), {"source": source, "names": list(assets)}
     )
     return result.rowcount
 
@@ -148,13 +146,7 @@ def make_due(connection: Connection, source: str, assets: Iterable[str]) -> int:
 def make_days_due(connection: Connection, sources: Sequence[str], first: date, last: date) -> None:
     """Has every sidecar of some days looked at again."""
     connection.execute(
-        text(
-            "UPDATE icloud_records SET sidecar_due = clock_timestamp() WHERE id IN (SELECT r.id FROM media_files m "
-            "JOIN source_files s ON s.media_file_id = m.id AND s.role = 'lead' AND s.gone_at IS NULL "
-            "JOIN icloud_records r ON r.source = s.source AND r.name = s.folder AND r.kind = 'asset' "
-            "AND r.state IN ('live', 'hidden') "
-            "WHERE m.partition_date BETWEEN :first AND :last AND s.source = ANY(:sources))"
-        ),
+        text(f"{_MAKE_DUE} AND r.source = ANY(:sources) AND s.partition_date BETWEEN :first AND :last"),
         {"sources": list(sources), "first": first, "last": last},
     )
 

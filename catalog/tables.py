@@ -496,16 +496,18 @@ icloud_records = Table(
     Column("change_tag", Text),
     # Why a photo brings no file.
     Column("reason", Text),
-    # Since when what its sidecar says is no longer all that iCloud says; only of photos.
+    # Since when what its sidecar says is no longer all that iCloud says, and the day of its file; only of photos.
     _when("sidecar_due", required=False),
+    Column("sidecar_day", Date),
     _when("seen_at"),
     UniqueConstraint("source", "name"),
+    CheckConstraint("sidecar_due IS NULL OR sidecar_day IS NOT NULL", name="sidecar_day"),
     _one_of("kind", "master", "asset", "album", "relation"),
     _one_of("state", "live", "hidden", "deleted", "gone"),
     Index("ix_icloud_records_parent", "source", "parent"),
     Index("ix_icloud_records_live_assets", "source", postgresql_where=text("kind = 'asset' AND state = 'live'")),
     Index("ix_icloud_records_without_file", "source", postgresql_where=text("reason IS NOT NULL")),
-    Index("ix_icloud_records_sidecar_due", "source", postgresql_where=text("sidecar_due IS NOT NULL")),
+    Index("ix_icloud_records_sidecar_due", "sidecar_day", "id", postgresql_where=text("sidecar_due IS NOT NULL")),
     Index(
         "ix_icloud_records_album", "source", text("(fields ->> 'album')"), postgresql_where=text("kind = 'relation'")
     ),

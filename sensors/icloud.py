@@ -96,6 +96,7 @@ def observation(found: Synced) -> dg.AssetObservation:
             "changed": len(found.changed),
             "deleted_in_icloud": len(found.deleted),
             "files_to_download": found.files,
+            "sidecars_to_write": found.sidecars,
             "megabytes_to_download": round(found.bytes / 1e6, 1),
         },
     )

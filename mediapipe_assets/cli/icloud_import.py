@@ -17,6 +17,7 @@ import click
 from mediapipe_assets.cli import ERROR, FAILED_FILES, OK, say
 
 if TYPE_CHECKING:
+    from mediapipe_assets.cli.progress import Display
     from pipeline.assembly import Platform
     from pipeline.icloud_import import Matched, Plan
     from resources.icloudpd import Ended
@@ -100,15 +101,22 @@ def _read_unread_libraries(platform: Platform) -> None:
 
 
 def _match(platform: Platform, sources: list[str], folder: Path, *, record: bool) -> Matched:
-    from mediapipe_assets.cli.progress import progress_display
     from pipeline.icloud_import import match
 
-    with progress_display() as display:
+    with _display() as display:
 
         def show(done: int, total: int, seconds: float) -> None:
             display.show("files compared", done, total, seconds)
 
         return match(platform.engine, sources, folder, record=record, progress=show)
+
+
+def _display() -> Display:
+    from rich.console import Console
+
+    from mediapipe_assets.cli.progress import Display
+
+    return Display(Console(stderr=True))
 
 
 def _report(found: Matched) -> dict[str, Any]:
@@ -217,11 +225,10 @@ def _import(platform: Platform, wanted: Plan) -> dict[str, Any]:
 
 
 def _download(platform: Platform, wanted: Plan, fill_tree: Callable[..., Ended]) -> Ended:
-    from mediapipe_assets.cli.progress import progress_display
     from pipeline import layout
 
     start = time.monotonic()
-    with progress_display() as display:
+    with _display() as display:
 
         def show(files: int) -> None:
             display.show("files by icloudpd", files, max(files, wanted.waiting.files), time.monotonic() - start)

@@ -134,7 +134,7 @@ def test_a_change_while_a_sidecar_is_written_leaves_it_due(home: ICloudHome) -> 
     query = sidecars.to_write(["icloud"])
     with home.engine.begin() as connection:
         (record,) = connection.execute(
-            text(f"SELECT r.id FROM {query.table} WHERE r.sidecar_due IS NOT NULL")
+            text(f"SELECT r.id FROM {query.table} WHERE {query.where}"), query.params
         ).scalars()
         (subject,) = sidecars.load(connection, [record], ["icloud"])
     with home.engine.begin() as connection:
