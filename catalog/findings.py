@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from catalog.sidecars import SIDECARS
 from catalog.sources import STORING
 from catalog.work import Scope
 
@@ -254,6 +255,8 @@ def names_of(connection: Connection, stage: str, ids: Sequence[int]) -> dict[int
         query = "SELECT id, remote_path AS name FROM deliveries WHERE id = ANY(:ids)"
     elif stage == "released_media":
         query = "SELECT id, path AS name FROM renditions WHERE id = ANY(:ids)"
+    elif stage == SIDECARS:
+        query = "SELECT id, name FROM icloud_records WHERE id = ANY(:ids)"
     elif stage in STORING:
         query = "SELECT id, source_id AS name FROM source_files WHERE id = ANY(:ids)"
     else:
@@ -272,6 +275,12 @@ def contents_of(connection: Connection, stage: str, ids: Sequence[int]) -> set[i
         )
     elif stage == "released_media":
         query = "SELECT media_file_id FROM renditions WHERE id = ANY(:ids)"
+    elif stage == SIDECARS:
+        query = (
+            "SELECT s.media_file_id FROM icloud_records r JOIN source_files s ON s.source = r.source "
+            "AND s.folder = r.name AND s.stem_key = r.name AND s.role = 'lead' AND s.media_file_id IS NOT NULL "
+            "WHERE r.id = ANY(:ids)"
+        )
     elif stage in STORING:
         return set()
     else:

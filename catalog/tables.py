@@ -214,6 +214,8 @@ source_files = Table(
     Index("ix_source_files_partition_date", "partition_date", "id"),
     Index("ix_source_files_siblings", "source", "folder", "stem_key"),
     Index("ix_source_files_media_file_id", "media_file_id"),
+    # Files of iCloud alone have a role, and their version is Apple's checksum.
+    Index("ix_source_files_apple_checksum", "version", postgresql_where=text("role IS NOT NULL")),
     Index(
         "uq_source_files_one_kept",
         "media_file_id",
@@ -531,11 +533,19 @@ icloud_records = Table(
     Column("change_tag", Text),
     # Why a photo brings no file.
     Column("reason", Text),
+    # Since when what its sidecar says is no longer all that iCloud says, and the day of its file; only of photos.
+    _when("sidecar_due", required=False),
+    Column("sidecar_day", Date),
     _when("seen_at"),
     UniqueConstraint("source", "name"),
+    CheckConstraint("sidecar_due IS NULL OR sidecar_day IS NOT NULL", name="sidecar_day"),
     _one_of("kind", "master", "asset", "album", "relation"),
     _one_of("state", "live", "hidden", "deleted", "gone"),
     Index("ix_icloud_records_parent", "source", "parent"),
     Index("ix_icloud_records_live_assets", "source", postgresql_where=text("kind = 'asset' AND state = 'live'")),
     Index("ix_icloud_records_without_file", "source", postgresql_where=text("reason IS NOT NULL")),
+    Index("ix_icloud_records_sidecar_due", "sidecar_day", "id", postgresql_where=text("sidecar_due IS NOT NULL")),
+    Index(
+        "ix_icloud_records_album", "source", text("(fields ->> 'album')"), postgresql_where=text("kind = 'relation'")
+    ),
 )

@@ -311,7 +311,8 @@ def _judge_library(platform: Platform, connection: Connection, scope: Scope) -> 
     )
 
 
-def _stage_check(name: str, description: str, stage: str) -> Check:
+def stage_check(name: str, description: str, stage: str) -> Check:
+    """Returns the check that nothing failed at a stage and nothing waits for it."""
     return Check(name, description, lambda platform, connection, _: _judge_stage(platform, connection, stage))
 
 
@@ -351,14 +352,14 @@ _CHECKS = {
         ),
     ],
     DEDUPLICATED: [
-        _stage_check(
+        stage_check(
             "every_file_is_in_a_bundle",
             "Every kept file was compared and has its place in a bundle.",
             DEDUPLICATED,
         )
     ],
     COMPRESSED: [
-        _stage_check(
+        stage_check(
             "every_file_is_decided",
             "Every kept file has a rendition or a reason why its original is kept.",
             COMPRESSED,
@@ -378,7 +379,7 @@ _CHECKS = {
         )
     ],
     RELEASED: [
-        _stage_check(
+        stage_check(
             "nothing_failed_to_be_released",
             "Every rendition that a newer one has replaced went to the trash, or stays for want of a proof.",
             RELEASED,
@@ -390,12 +391,12 @@ _CHECKS = {
 def _destination_checks(name: str) -> dict[str, list[Check]]:
     return {
         "staged_media": [
-            _stage_check(
+            stage_check(
                 "nothing_is_left_behind", f"Every kept file has its intent for “{name}”.", stage_name(name, "staged")
             )
         ],
         "uploaded_media": [
-            _stage_check(
+            stage_check(
                 "everything_staged_was_sent",
                 f"Every file that is staged for “{name}” was brought there and acknowledged.",
                 stage_name(name, "uploaded"),

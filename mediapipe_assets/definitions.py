@@ -18,6 +18,7 @@ from mediapipe_assets.assets.destinations import destination_assets, verified_ke
 from mediapipe_assets.assets.library import (
     icloud_library,
     icloud_originals_asset,
+    icloud_sidecars_asset,
     library_assets,
     local_folder,
     released_media_asset,
@@ -75,7 +76,9 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
 
 
 def _icloud_assets(days: dg.PartitionsDefinition[str], wanted: bool) -> list[dg.AssetSpec | dg.AssetsDefinition]:
-    return [icloud_library, icloud_originals_asset(days)] if wanted else []
+    if not wanted:
+        return []
+    return [icloud_library, icloud_originals_asset(days), icloud_sidecars_asset(days)]
 
 
 def _warn_without_home() -> None:

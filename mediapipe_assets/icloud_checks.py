@@ -8,9 +8,10 @@ import dagster as dg
 from sqlalchemy import Connection
 
 from catalog import icloud, icloud_uploads, left_out
+from catalog.sidecars import SIDECARS
 from catalog.sources import ICLOUD_ORIGINALS
 from catalog.work import Scope
-from mediapipe_assets.checks import NAMED_FILES, Check, judge_counts, result_of
+from mediapipe_assets.checks import NAMED_FILES, Check, judge_counts, result_of, stage_check
 from mediapipe_assets.tables import table
 from pipeline.assembly import Platform
 from pipeline.icloud_account import trust_warning
@@ -87,7 +88,14 @@ ICLOUD_CHECKS = {
             "Apple accepts the session, its trust is not about to end, and it asks for no patience.",
             _judge_sign_in,
         ),
-    ]
+    ],
+    SIDECARS: [
+        stage_check(
+            "every_sidecar_is_written",
+            "What iCloud knows of each photo stands in the sidecar beside its original.",
+            SIDECARS,
+        )
+    ],
 }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import dagster as dg
 
-from catalog import bundles, deliveries, logs, renditions, work
+from catalog import bundles, deliveries, logs, renditions, sidecars, work
 from catalog.work import Scope
 from mediapipe_assets.checks import checks_of
 from mediapipe_assets.partitions import scope_of
@@ -102,6 +102,9 @@ def _forget(pipeline: PipelineResource, name: str, scope: Scope) -> None:
             renditions.ask_again_for_proof(connection, scope.first, scope.last)
         elif name == bundles.LIBRARY:
             bundles.forget_library_days(connection, scope.first, scope.last)
+        elif name == sidecars.SIDECARS:
+            libraries = pipeline.platform.icloud.with_sidecars
+            sidecars.make_days_due(connection, libraries, scope.first, scope.last)
         elif step == "verified_media":
             deliveries.doubt_evidence(connection, destination, scope.first, scope.last)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from catalog import config, deliveries, left_out, renditions, sources, work
+from catalog import config, deliveries, left_out, renditions, sidecars, sources, work
 from catalog.bundles import LIBRARY, to_sort
 from catalog.media import DEDUPLICATED, to_deduplicate
 from catalog.migrate import migrate, newest_version, schema_version
@@ -31,6 +31,7 @@ from pipeline.discovery import DateRules, FolderSpec
 from pipeline.failures import RefusedForSafety, RunStopped
 from pipeline.icloud import ICloudLibraries
 from pipeline.icloud_delivery import ICloudStagedStage, ICloudUploadedStage, ICloudVerifiedStage
+from pipeline.icloud_sidecars import ICloudSidecarsStage
 from pipeline.library import LibraryStage
 from pipeline.originals import OriginalsStage, SourceRoot
 from pipeline.recheck import LOOKS, Rechecked, recheck
@@ -172,6 +173,10 @@ class Platform:
                 correlation=settings.deduplication.near_correlation,
             ),
         }
+        if described := self.icloud.with_sidecars:
+            stages[sidecars.SIDECARS] = lambda: ICloudSidecarsStage(
+                self.roots[layout.ORIGINALS], described, self.date_rules()
+            )
         if self.tiers:
             stages[renditions.COMPRESSED] = lambda: CompressionStage(
                 self.roots, self.originals, self.tiers, names, settings.compute.task_timeout_seconds
@@ -213,6 +218,8 @@ class Platform:
         found = [sources.to_store_from(present), to_deduplicate]
         if self.icloud.sources:
             found.append(sources.to_store_from(list(self.icloud.sources), sources.ICLOUD_ORIGINALS))
+        if self.icloud.with_sidecars:
+            found.append(sidecars.to_write(self.icloud.with_sidecars))
         if self.tiers:
             found.append(renditions.to_compress(tier_dates(self.tiers, self.today), aged=aged))
         for name, destination in self.destinations.items():

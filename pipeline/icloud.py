@@ -69,6 +69,11 @@ class ICloudLibraries:
         return {name: entry for name, entry in self.settings.icloud_sources.items() if entry.enabled}
 
     @property
+    def with_sidecars(self) -> list[str]:
+        """The libraries whose photos have sidecars."""
+        return [name for name, entry in self.sources.items() if entry.sidecars]
+
+    @property
     def accounts(self) -> dict[str, Account]:
         """Every account that somebody signs in with, by name."""
         return {

@@ -1,4 +1,7 @@
-"""Originals from iCloud: every file of every asset, downloaded whole and proven to be Apple's bytes.
+"""Originals from iCloud: every file of every asset, brought here whole and proven to be Apple's bytes.
+
+A file whose bytes lie on this machine already (`pipeline.icloud_import`) is copied from there; where they have changed
+or gone since, it is downloaded like any other.
 
 Belongs here: the stage `icloud_originals`. What becomes of a file once its bytes are here is the same as for a folder's
 (`pipeline.originals`). Does not belong here: what is in iCloud (`pipeline.icloud_sync`), or how bytes come over the
@@ -8,7 +11,9 @@ network (`resources.icloud_download`).
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +29,7 @@ from catalog import icloud, media, sources, standing
 from catalog.paths import from_text
 from catalog.sources import SourceFile
 from catalog.work import WorkQuery
-from media.files import ContentMismatch, make_folder_below
+from media.files import ContentMismatch, SourceChanged, copy_to_part, make_folder_below
 from media.ingest import ingest
 from pipeline import layout
 from pipeline.discovery import DateRules
@@ -50,7 +55,13 @@ _UNPROVEN = "Apple's checksum of it cannot be computed here, so only its size is
 _CHANGED = "it was edited or deleted in iCloud meanwhile; the next look at the library says which"
 _NO_FILE = "iCloud lists it without a file to download; open it once on the phone or on icloud.com"
 
+_NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
 Session = Callable[[], AbstractContextManager[ICloud]]
+
+
+class NoCopyHere(Exception):
+    """The bytes that lay on this machine are gone or other ones by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +100,7 @@ class ICloudItem(Item):
     changed: bool = False
     asked_at: float = 0.0
     local: Path | None = None
+    no_copy: str | None = None
     fetched: Fetched | None = None
 
 
@@ -174,17 +186,18 @@ class ICloudOriginalsStage(OriginalsStage):
             "tag": run.tag,
             "decode": item.step is Step.ALL,
         }
-        if item.local is not None:
-            return Task(ingest, (str(item.local), str(item.part)), options)
         return Task(ingest, (str(item.path), None), options)
 
     def submit(self, task: Task, item: Item, run: Run) -> Future[Any]:
-        """Has the bytes fetched by a thread; when they are all here, `again` hands them to a worker."""
+        """Has the bytes brought by a thread; when they are all here, `again` hands them to a worker."""
         assert isinstance(item, ICloudItem)
-        if item.local is not None or item.fetched is not None:
+        if item.fetched is not None:
             return super().submit(task, item, run)
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self._downloads, "icloud")
+        if item.local is not None:
+            return self._threads.submit(_copied, item, item.local)
+        if self._downloader is None:
             self._downloader = Downloader(self._downloads)
         if item.url is None or self._clock() - item.asked_at > URL_LIVES:
             self._renew(item, run)
@@ -210,12 +223,11 @@ class ICloudOriginalsStage(OriginalsStage):
                 self._stop(self._account(item), Away(_OFFLINE))
             raise NotNow(str(error), LOST_PAUSE) from error
         self._lost_in_a_row = 0
-        with contextlib.suppress(OSError, OverflowError):  # a date that this file system does not know
-            os.utime(item.path, ns=(item.file.mtime_ns, item.file.mtime_ns))
+        _date(item)
         return fetched
 
     def again(self, item: Item, run: Run, result: Any, tries: int) -> Task | None:
-        """Fetches a file again whose address had ended, or whose copy on this machine has other bytes by now."""
+        """Fetches a file again whose address had ended, or whose copy on this machine is no longer Apple's."""
         assert isinstance(item, ICloudItem)
         if isinstance(result, Fetched):
             item.fetched = result
@@ -223,14 +235,10 @@ class ICloudOriginalsStage(OriginalsStage):
         if isinstance(result, icloud_download.UrlExpired) and tries < FRESH_URLS:
             item.url = None
             return self.task(item, run)
-        if item.local is not None and not self._is_what_apple_holds(item, result):
-            item.path.unlink(missing_ok=True)
-            item.local = None
+        if isinstance(result, NoCopyHere):
+            item.local, item.no_copy = None, str(result)
             return self.task(item, run)
         return super().again(item, run, result, tries - 1)
-
-    def _is_what_apple_holds(self, item: ICloudItem, result: Any) -> bool:
-        return isinstance(result, Mapping) and result.get("apple_checksum") == item.file.version
 
     def record(self, connection: Connection, item: Item, result: Any, run: Run) -> Outcome:
         """Stores the original, once its bytes as they lie on the disk have been hashed to what Apple says."""
@@ -243,9 +251,11 @@ class ICloudOriginalsStage(OriginalsStage):
             item.path.unlink(missing_ok=True)
             raise ContentMismatch(f"{item.file.source_id} does not have the bytes that Apple holds; none were kept")
         outcome = super().record(connection, item, result, run)
+        if item.local is not None:
+            outcome = replace(outcome, figures={**outcome.figures, "copied": 1.0})
         if not proven and outcome.note is None:
-            return Outcome(outcome.name, outcome.figures, _UNPROVEN)
-        return outcome
+            return replace(outcome, note=_UNPROVEN)
+        return outcome if outcome.note else replace(outcome, note=item.no_copy)
 
     def _log(
         self, connection: Connection, run: Run, item: Item, event: str, kept: int | None, detail: str | None
@@ -322,12 +332,43 @@ class ICloudOriginalsStage(OriginalsStage):
 
     def _renew(self, item: ICloudItem, run: Run) -> None:
         with run.engine.connect() as connection:
+            if item.where is None:  # it was to be copied from this machine
+                self._find_parts(connection, [item])
             self._address(item.file.source, [item], connection)
 
     def _session(self, account: str) -> ICloud:
         if account not in self._sessions:
             self._sessions[account] = self._open.enter_context(self._accounts[account].session())
         return self._sessions[account]
+
+
+def _copied(item: ICloudItem, local: Path) -> Fetched:
+    """Copies what lies on this machine, shared on disk where the file system can; nothing but Apple's bytes stays.
+
+    Raises:
+        NoCopyHere: It cannot be read, or has other bytes; nothing was kept.
+        OSError: The copy cannot be written.
+    """
+    try:
+        if not stat.S_ISREG(os.lstat(local).st_mode):
+            raise NoCopyHere(f"{local} is no file any more, so it was downloaded")
+        hashes = copy_to_part(local, item.path)
+    except (OSError, SourceChanged) as error:
+        item.path.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in _NO_PLACE:
+            raise
+        words = error.strerror if isinstance(error, OSError) else "it changes"
+        raise NoCopyHere(f"{local} cannot be read any more ({words}), so it was downloaded") from error
+    if (hashes["apple_checksum"], hashes["size"]) != (item.file.version, item.file.size):
+        item.path.unlink()
+        raise NoCopyHere(f"{local} has other bytes than when it was compared, so it was downloaded")
+    _date(item)
+    return Fetched(hashes["size"], hashes["apple_checksum"], proven=True, received=0)
+
+
+def _date(item: ICloudItem) -> None:
+    with contextlib.suppress(OSError, OverflowError):  # a date that this file system does not know
+        os.utime(item.path, ns=(item.file.mtime_ns, item.file.mtime_ns))
 
 
 def _asset(item: ICloudItem) -> str:

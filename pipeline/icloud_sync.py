@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Engine
 
-from catalog import icloud, icloud_uploads, sources
+from catalog import icloud, icloud_uploads, sidecars, sources
 from catalog.icloud import StoredRecord
 from catalog.paths import to_text
 from media.capture import CaptureDate
@@ -82,6 +82,7 @@ class Synced:
         deleted: Photos that were deleted in iCloud; nothing is deleted here.
         files: New files to download.
         bytes: Their size.
+        sidecars: Photos of which iCloud says something else than before: title, album, favourite and the like.
         assets: The photos that iCloud holds now.
         apple_count: What Apple itself counts, hidden ones left out; None where it was not asked.
         counted: What the catalog counts by the same rule.
@@ -94,6 +95,7 @@ class Synced:
     deleted: set[str] = field(default_factory=set)
     files: int = 0
     bytes: int = 0
+    sidecars: int = 0
     assets: int = 0
     apple_count: int | None = None
     counted: int = 0
@@ -226,11 +228,14 @@ class _Recorder:
         buried = icloud.bury_records(connection, self._source, [one.name for one in records.values() if one.gone])
         self._news = {one.name for one in told if _says_something_else(one, before.get(one.name))}
         self._settle(connection, before, told, buried)
+        self._make_sidecars_due(connection, [one for one in told if one.name in self._news], buried)
 
     def bury(self, connection: Connection, names: Sequence[str]) -> None:
         """Records that some records left iCloud."""
         before = icloud.records_named(connection, self._source, names)
-        self._settle(connection, before, [], icloud.bury_records(connection, self._source, names))
+        buried = icloud.bury_records(connection, self._source, names)
+        self._settle(connection, before, [], buried)
+        self._make_sidecars_due(connection, [], buried)
 
     def _settle(
         self,
@@ -254,6 +259,20 @@ class _Recorder:
         seen = icloud.days_of_assets(connection, self._source, [one.name for one in assets])
         moved = self._observe(connection, assets, seen)
         self._count(assets, before, moved, seen)
+
+    def _make_sidecars_due(
+        self, connection: Connection, changed: Sequence[Record], buried: Sequence[StoredRecord]
+    ) -> None:
+        """Finds the photos of which iCloud says something else now, by themselves, their masters and their albums."""
+        names = {one.name for one in changed if one.kind == "asset"} | _asset_of_relation(changed, buried)
+        if masters := {one.name for one in changed if one.kind == "master"}:
+            names.update(icloud.assets_of_masters(connection, self._source, masters))
+        albums = {one.name for one in changed if one.kind == "album"}
+        albums |= {one.name for one in buried if one.kind == "album"}
+        if albums:
+            names.update(sidecars.assets_in_albums(connection, self._source, albums))
+        if names:
+            self._found.sidecars += sidecars.make_due(connection, self._source, names)
 
     def _observe(self, connection: Connection, assets: Sequence[Asset], earlier: Mapping[str, Any]) -> set[str]:
         """Records the files of assets, and that others are no longer there; returns the assets that this changed."""

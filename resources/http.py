@@ -44,11 +44,16 @@ def ca_bundle() -> str | bool:
     return True
 
 
+def without_queries(words: str) -> str:
+    """Cuts what follows the `?` of every address in a text."""
+    return _QUERY.sub("?…", words)
+
+
 class _WithoutQueries(logging.Filter):
     """Cuts what follows the `?` of an address: a signed address opens a photo to whoever reads it."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = _QUERY.sub("?…", record.getMessage()), ()
+        record.msg, record.args = without_queries(record.getMessage()), ()
         return True
 
 

@@ -40,7 +40,7 @@ def icloud_sensor(gap_days: int) -> dg.SensorDefinition:
     def watch(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         with context.resources.platform.opened() as platform:
             looks, problems = _sync_what_is_due(platform)
-            days = platform.due_dates(aged=False) if any(one.files for one in looks) else []
+            days = platform.due_dates(aged=False) if any(one.files or one.sidecars for one in looks) else []
             if days:
                 platform.clean_up()
                 fail_runs_without_a_lease(context.instance, platform)
@@ -96,6 +96,7 @@ def observation(found: Synced) -> dg.AssetObservation:
             "changed": len(found.changed),
             "deleted_in_icloud": len(found.deleted),
             "files_to_download": found.files,
+            "sidecars_to_write": found.sidecars,
             "megabytes_to_download": round(found.bytes / 1e6, 1),
         },
     )

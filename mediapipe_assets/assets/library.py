@@ -1,7 +1,7 @@
 """From the sources to one kept file with its rendition, and the tree to browse.
 
-Belongs here: `local_folder`, `icloud_library`, `folder_originals`, `icloud_originals`, `deduplicated_media`,
-`compressed_media`, `sorted_library`, `released_media`. Does not belong here: destinations
+Belongs here: `local_folder`, `icloud_library`, `folder_originals`, `icloud_originals`, `icloud_sidecars`,
+`deduplicated_media`, `compressed_media`, `sorted_library`, `released_media`. Does not belong here: destinations
 (`mediapipe_assets.assets.destinations`).
 """
 
@@ -12,6 +12,7 @@ import dagster as dg
 from catalog.bundles import LIBRARY
 from catalog.media import DEDUPLICATED
 from catalog.renditions import COMPRESSED, RELEASED
+from catalog.sidecars import SIDECARS
 from catalog.sources import ICLOUD_ORIGINALS, ORIGINALS
 from mediapipe_assets.assets.factory import OWNERS, stage_asset
 from sensors.folder import LOCAL_FOLDER
@@ -52,6 +53,21 @@ def icloud_originals_asset(partitions: dg.PartitionsDefinition[str]) -> dg.Asset
         description=(
             "Every file of every photo in iCloud: the original, its edit, the film of a Live Photo, the RAW of a pair. "
             "Downloaded whole, and proven equal to Apple's own checksum."
+        ),
+    )
+
+
+def icloud_sidecars_asset(partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
+    """Returns the asset that writes what iCloud knows beside the originals."""
+    return stage_asset(
+        SIDECARS,
+        deps=[dg.AssetKey(ICLOUD_ORIGINALS)],
+        group="library",
+        kinds={"xml", "postgres"},
+        partitions=partitions,
+        description=(
+            "What iCloud knows of a photo as an XMP file beside its original: title, caption, albums, favourite, "
+            "hidden, place and date. Written again when that changes in iCloud; one that is not ours is left alone."
         ),
     )
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mediapipe_assets.cli import ERROR, FAILED_FILES, OK, SIGN_IN, say
+from mediapipe_assets.cli.icloud_import import import_existing, import_first
 from resources.settings_icloud import FORMATS
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdo
 @click.group()
 def icloud() -> None:
     """Sign in to iCloud, look at the library, and say how it stands."""
+
+
+icloud.add_command(import_existing)
+icloud.add_command(import_first)
 
 
 @icloud.command()
@@ -133,7 +138,7 @@ def sync(as_json: bool) -> int:
     from mediapipe_assets.platform import open_platform
 
     with open_platform(prepare=True) as platform:
-        _require_library(platform)
+        require_library(platform)
         look = sync_all(platform)
     if look.trouble is not None and not look.done:
         raise look.trouble
@@ -204,7 +209,7 @@ def status(as_json: bool) -> int:
     from mediapipe_assets.platform import open_platform
 
     with open_platform() as platform:
-        _require_library(platform)
+        require_library(platform)
         report = status_report(platform)
     if as_json:
         click.echo(json.dumps(report))
@@ -355,7 +360,8 @@ def _account(platform: Platform, name: str | None) -> Account:
     raise click.UsageError(f"say which account: --account {' or --account '.join(accounts)}")
 
 
-def _require_library(platform: Platform) -> None:
+def require_library(platform: Platform) -> None:
+    """Refuses to go on where no iCloud library is set."""
     if not platform.icloud.sources:
         _account(platform, None)
         raise click.UsageError("every iCloud source is switched off in the settings (sources.<name>.enabled)")
