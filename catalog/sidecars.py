@@ -1,9 +1,8 @@
 """Which photos of iCloud wait for their sidecar, and what it is to say.
 
 Belongs here: `sidecar_due` of `icloud_records`. It is the time of the change, not a flag: a change that comes while a
-sidecar is being written leaves it due. Beside it stands the day, so that what is due is claimed by an index and not by reading all
-that is. Does not belong here: the records themselves (`catalog.icloud`), or the document
-(`media.xmp`).
+sidecar is being written leaves it due. Beside it stands the day, so that an index finds what is due at a run's dates.
+Does not belong here: the records themselves (`catalog.icloud`), or the document (`media.xmp`).
 """
 
 from __future__ import annotations
