@@ -6,8 +6,9 @@ looking at the trash (`pipeline.emptying`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, text
 
@@ -43,6 +44,28 @@ def origins_of(connection: Connection, sha256: str) -> list[Origin]:
         {"s": sha256},
     )
     return [Origin(StoredOriginal(*row[:5]), row[5]) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A delivery of the same bytes that was verified once."""
+
+    destination: str
+    remote_path: str
+    role: str
+    remote_ids: Mapping[str, Any]
+
+
+def copies_of(connection: Connection, sha256: str) -> list[Copy]:
+    """Returns the deliveries that are said to hold bytes."""
+    rows = connection.execute(
+        text(
+            "SELECT destination, remote_path, role, remote_ids FROM deliveries "
+            "WHERE sha256 = :s AND state = 'verified' ORDER BY id"
+        ),
+        {"s": sha256},
+    )
+    return [Copy(*row) for row in rows]
 
 
 def still_wanted(connection: Connection, sha256: str) -> str | None:

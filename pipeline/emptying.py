@@ -3,9 +3,10 @@
 Belongs here: what stands in the trashes, since when, and deleting what has been there long enough. Does not belong
 here: moving anything there or back (`pipeline.trash`).
 
-A file is deleted only when, at that moment, its bytes are those of a rendition of ours, its original was read and holds
-exactly its own bytes, nothing waits for it, and its folder's day is longer ago than the settings keep it. Everything
-else stays and is named.
+A file is deleted only on a proof, as everything that leaves its place: enough copies of exactly its bytes were read
+elsewhere at that moment. Besides, its bytes are those of a rendition of ours, its original was read and holds exactly
+its own bytes, nothing waits for it, and its folder's day is longer ago than the settings keep it. Everything else stays
+and is named.
 """
 
 from __future__ import annotations
@@ -20,14 +21,18 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine
 
-from catalog import emptied
+from catalog import emptied, renditions
 from catalog.logs import log_event
 from catalog.paths import from_text, to_text
 from catalog.renditions import RELEASED
 from media.files import SourceChanged, fsync_folder, hash_file, refuse_change
+from pipeline import layout
+from pipeline.proofs import Candidate, Doomed, KeptFolder, NotProven, SafeDeleteProof, Witness, prove
 from pipeline.roots import MARKER
 from pipeline.trash import trashes
+from resources.delivery import Intent
 
+_TAG = "trash"
 _DAY = re.compile(r"(\d{4}-\d{2}-\d{2})(-\d+)?")
 
 
@@ -91,6 +96,8 @@ def empty(
     engine: Engine,
     roots: Mapping[str, Path],
     originals: Mapping[str, Path],
+    witnesses: Mapping[str, Witness],
+    copies_needed: int,
     today: date,
     older_than: int,
     *,
@@ -102,16 +109,19 @@ def empty(
         engine: The catalog.
         roots: The roots that are written to, by name.
         originals: Where originals stand, by the name of their root.
+        witnesses: Who may hold copies, by name.
+        copies_needed: How many must be proven.
         today: The day that counts as today.
         older_than: In days.
         dry_run: Only look.
     """
     done = Emptied()
+    holders = {**witnesses, layout.RENDITIONS: KeptFolder(layout.RENDITIONS, roots[layout.RENDITIONS])}
     for one in contents(roots):
         if (today - one.day).days <= older_than:
             continue
         try:
-            reason = _delete(engine, originals, one, dry_run=dry_run)
+            reason = _delete(engine, originals, holders, copies_needed, one, dry_run=dry_run)
         except (OSError, SourceChanged) as error:
             reason = str(error)
         if reason is not None:
@@ -122,14 +132,30 @@ def empty(
     return done
 
 
-def _delete(engine: Engine, originals: Mapping[str, Path], one: InTrash, *, dry_run: bool) -> str | None:
+def _delete(
+    engine: Engine,
+    originals: Mapping[str, Path],
+    holders: Mapping[str, Witness],
+    copies_needed: int,
+    one: InTrash,
+    *,
+    dry_run: bool,
+) -> str | None:
     """Deletes a file, or returns why it stays."""
     before = os.lstat(one.path)
     sha256 = hash_file(str(one.path))["sha256"]
-    with engine.begin() as connection:
+    with engine.connect() as connection:
         reason = _why_it_stays(connection, originals, sha256)
-        if reason is not None or dry_run:
-            return reason
+        candidates = _candidates(connection, holders, one, sha256)
+    if reason is not None:
+        return reason
+    try:
+        proof = prove(Doomed(one.path, str(one.path), sha256, one.size, "rendition"), candidates, copies_needed)
+    except NotProven as lacking:
+        return str(lacking)
+    if dry_run:
+        return None
+    with engine.begin() as connection:
         # The record comes first: of a file that a kill leaves behind nothing is promised, and the next time takes it.
         emptied.forget_trashed(connection, [to_text(str(one.path.relative_to(one.trash)))])
         for origin in emptied.origins_of(connection, sha256):
@@ -141,11 +167,35 @@ def _delete(engine: Engine, originals: Mapping[str, Path], one: InTrash, *, dry_
                 media_file_id=origin.original.media_file_id,
                 detail=to_text(str(one.path)),
             )
+    _erase(proof, one, before)
+    return None
+
+
+def _erase(proof: SafeDeleteProof, one: InTrash, before: os.stat_result) -> None:
+    """Deletes the very file that a proof is for."""
+    if proof.subject != str(one.path):
+        raise NotProven(f"the proof is for {proof.subject}, not for {one.path}")
     refuse_change(one.path, before)
     one.path.unlink()
     fsync_folder(one.path.parent)
     _remove_empty_folders(one.path.parent, one.trash)
-    return None
+
+
+def _candidates(connection: Connection, holders: Mapping[str, Witness], one: InTrash, sha256: str) -> list[Candidate]:
+    """Returns who is said to hold the same bytes: destinations, and for a destination's trash our own renditions."""
+    found = [
+        Candidate(
+            holders[copy.destination],
+            Intent(str(one.path), from_text(copy.remote_path), sha256, one.size, _TAG, copy.remote_ids),
+            "original" if copy.role == "original" else "rendition",
+        )
+        for copy in emptied.copies_of(connection, sha256)
+        if copy.destination in holders
+    ]
+    if (standing := renditions.standing_rendition(connection, sha256)) is not None:
+        intent = Intent(str(one.path), from_text(standing[0]), sha256, one.size, _TAG)
+        found.append(Candidate(holders[layout.RENDITIONS], intent, "rendition"))
+    return found
 
 
 def _why_it_stays(connection: Connection, originals: Mapping[str, Path], sha256: str) -> str | None:

@@ -28,7 +28,7 @@ def trash() -> None:
 def empty(older_than: int | None, dry_run: bool, yes: bool, as_json: bool) -> int:
     """Delete for good what has been in the trash for longer than trash.keep_days.
 
-    Only renditions of ours go, each only while its original was read and found whole just now.
+    Only renditions of ours go, each only while its original and enough other copies of it were read just now.
     """
     from mediapipe_assets.platform import open_platform
     from pipeline.emptying import empty as empty_trash
@@ -42,7 +42,16 @@ def empty(older_than: int | None, dry_run: bool, yes: bool, as_json: bool) -> in
                 f"trash.keep_days is {platform.settings.trash.keep_days}, and nothing younger is deleted; "
                 "set that in mediapipe.toml first"
             )
-        done = empty_trash(platform.engine, platform.roots, platform.originals, platform.today, days, dry_run=dry_run)
+        done = empty_trash(
+            platform.engine,
+            platform.roots,
+            platform.originals,
+            platform.destinations,
+            platform.settings.release.copies,
+            platform.today,
+            days,
+            dry_run=dry_run,
+        )
     if as_json:
         stay = [{"path": str(path), "reason": reason} for path, reason in done.stay]
         click.echo(json.dumps({"dry_run": dry_run, "files": done.files, "bytes": done.bytes, "stay": stay}))

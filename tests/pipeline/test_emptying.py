@@ -28,7 +28,16 @@ class Emptying(Home):
 
     def empty(self, days_later: int, *, dry_run: bool = False) -> Emptied:
         today = self.thrown_away + timedelta(days=days_later)
-        return emptying.empty(self.engine, self.all_roots, self._originals, today, KEEP, dry_run=dry_run)
+        return emptying.empty(
+            self.engine,
+            self.all_roots,
+            self._originals,
+            {"archive": self.archive},
+            1,
+            today,
+            KEEP,
+            dry_run=dry_run,
+        )
 
     @property
     def place(self) -> Path:
@@ -71,6 +80,11 @@ def test_the_trash_of_a_destination_is_emptied_by_the_same_rules(
     assert home.first.read_bytes() == home.data
 
 
+def _copy_gone(home: Emptying) -> None:
+    (row,) = home.rows("SELECT remote_path FROM deliveries WHERE role = 'rendition'")
+    (home.archive.path / row.remote_path).unlink()
+
+
 def _original_gone(home: Emptying) -> None:
     home.original.unlink()
 
@@ -102,6 +116,7 @@ def _an_original(home: Emptying) -> None:
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
+        (_copy_gone, "0 of 1 copies proven"),
         (_original_gone, "its original cannot be read"),
         (_original_changed, "no longer holds its bytes"),
         (_wanted, "still on its way to “archive”"),
