@@ -20,8 +20,7 @@ from tests.icloud_clients import NAME, PASSWORD
 from tests.icloud_library import jpeg
 from tests.the_catalog import ALWAYS
 
-DESTINATION = (
-    """
+DESTINATION = f"""
 [compression]
 enabled = false
 [library]
@@ -29,12 +28,10 @@ enabled = false
 [destinations.archive]
 enabled = false
 [sources.icloud]
-apple_id = "%s"
+apple_id = "{NAME}"
 [destinations.icloud]
 enabled = true
 """
-    % NAME
-)
 
 
 @pytest.fixture
