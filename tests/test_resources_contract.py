@@ -5,24 +5,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import TimeoutError as TaskTimeout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from pydantic import SecretStr
 
 from media.files import ROOT_MARKER, ContentMismatch, RootAway
 from pipeline.destination import Destination
 from resources.archive import ArchiveFolder, ForeignFile
 from resources.compute import ComputePool, Task, WorkerDied, fitting_workers
-from resources.delivery import Intent
+from resources.delivery import Acknowledgement, Intent, NotNow
 from resources.folder import SourceMissing, is_edit, list_folder, stem_key, takeout_subject
+from resources.icloud import ICloud
+from resources.icloud_destination import ICloudPhotos
+from resources.icloud_errors import NeedsPerson
+from services.icloud_standin import Account
+from tests.icloud_clients import NAME, PASSWORD, account, icloud
 from tests.the_catalog import DAY, a_root
+
+__all__ = ["account", "icloud"]
 
 BYTES = b"the bytes of a photo"
 
@@ -60,42 +70,29 @@ class DestinationContract:
 
     def test_what_is_delivered_is_there_whole_and_proven(self, place: Place, intent: Intent) -> None:
         place.destination.prepare()
-        assert not place.destination.deliver(intent).recovered
+        said = place.destination.deliver(intent)
+        assert not said.recovered
         assert place.get(intent.remote_path) == BYTES
-        evidence = place.destination.evidence(intent)
+        evidence = place.destination.evidence(acknowledged(intent, said))
         assert evidence.verdict == "verified"
-        assert evidence.facts["sha256"] == intent.sha256
+        assert evidence.proves(intent.sha256, intent.size)
 
     def test_a_crash_between_effect_and_acknowledgement_is_found_out(self, place: Place, intent: Intent) -> None:
         place.destination.deliver(intent)  # the run was killed before it could record this
-        assert place.destination.deliver(intent).recovered
+        again = place.destination.deliver(intent)
+        assert again.recovered
         assert place.get(intent.remote_path) == BYTES
-
-    def test_another_file_at_its_place_is_never_overwritten(self, place: Place, intent: Intent) -> None:
-        for foreign in (b"foreign", BYTES[::-1]):  # of another size, and of the same
-            place.put(intent.remote_path, foreign)
-            with pytest.raises(ForeignFile):
-                place.destination.deliver(intent)
-            assert place.get(intent.remote_path) == foreign
+        assert place.destination.evidence(acknowledged(intent, again)).verdict == "verified"
 
     def test_what_is_not_there_is_absent_and_can_be_delivered_again(self, place: Place, intent: Intent) -> None:
         assert place.destination.evidence(intent).verdict == "absent"
-        place.destination.deliver(intent)
+        sent = acknowledged(intent, place.destination.deliver(intent))
         place.remove(intent.remote_path)
-        lost = place.destination.evidence(intent)
+        lost = place.destination.evidence(sent)
         assert lost.verdict == "absent"
         assert lost.reason
-        place.destination.deliver(intent)
-        assert place.destination.evidence(intent).verdict == "verified"
-
-    @pytest.mark.parametrize("other", [b"", BYTES[:-1], BYTES[::-1], BYTES + b"!"])
-    def test_other_bytes_are_never_verified(self, place: Place, intent: Intent, other: bytes) -> None:
-        place.destination.deliver(intent)
-        place.remove(intent.remote_path)
-        place.put(intent.remote_path, other)
-        evidence = place.destination.evidence(intent)
-        assert evidence.verdict == "unverifiable"
-        assert evidence.reason
+        sent = acknowledged(intent, place.destination.deliver(sent))
+        assert place.destination.evidence(sent).verdict == "verified"
 
     def test_a_source_that_is_no_longer_what_was_promised_is_not_sent(self, place: Place, intent: Intent) -> None:
         Path(intent.source).write_bytes(BYTES[::-1])
@@ -116,12 +113,49 @@ class DestinationContract:
         place.destination.deliver(intent)
         assert place.destination.glance(intent.remote_path, intent.size) is None
 
-    def test_it_travels_to_a_worker_and_back(self, place: Place, intent: Intent) -> None:
+    def test_it_says_where_it_is_and_can_be_closed_at_any_time(self, place: Place, intent: Intent) -> None:
+        assert place.destination.place
+        place.destination.close()
+        said = place.destination.deliver(intent)
+        place.destination.close()
+        assert place.destination.evidence(acknowledged(intent, said)).verdict == "verified"
+
+    def test_in_a_worker_it_works_or_says_that_it_has_to_be_asked_here(self, place: Place, intent: Intent) -> None:
         import pickle
 
         destination = pickle.loads(pickle.dumps(place.destination))
+        if destination.works_here:
+            for ask in (destination.deliver, destination.evidence):
+                with pytest.raises(NotNow, match="run alone"):
+                    ask(intent)
+            return
         destination.deliver(intent)
         assert pickle.loads(pickle.dumps(destination.evidence(intent))).verdict == "verified"
+
+
+def acknowledged(intent: Intent, said: Acknowledgement) -> Intent:
+    """The intent as the catalog gives it after the acknowledgement."""
+    return replace(intent, remote_ids=said.remote_ids)
+
+
+class FolderContract(DestinationContract):
+    """What holds where files stand under their paths, and not under their bytes."""
+
+    def test_another_file_at_its_place_is_never_overwritten(self, place: Place, intent: Intent) -> None:
+        for foreign in (b"foreign", BYTES[::-1]):  # of another size, and of the same
+            place.put(intent.remote_path, foreign)
+            with pytest.raises(ForeignFile):
+                place.destination.deliver(intent)
+            assert place.get(intent.remote_path) == foreign
+
+    @pytest.mark.parametrize("other", [b"", BYTES[:-1], BYTES[::-1], BYTES + b"!"])
+    def test_other_bytes_are_never_verified(self, place: Place, intent: Intent, other: bytes) -> None:
+        place.destination.deliver(intent)
+        place.remove(intent.remote_path)
+        place.put(intent.remote_path, other)
+        evidence = place.destination.evidence(intent)
+        assert evidence.verdict == "unverifiable"
+        assert evidence.reason
 
 
 class FolderPlace:
@@ -142,7 +176,7 @@ class FolderPlace:
         (self.path / remote_path).unlink()
 
 
-class TestArchiveFolder(DestinationContract):
+class TestArchiveFolder(FolderContract):
     @pytest.fixture
     def place(self, tmp_path: Path) -> Place:
         (tmp_path / "archive").mkdir()
@@ -216,6 +250,42 @@ class TestArchiveFolder(DestinationContract):
         assert place.destination.shares_disk_with(Path("/proc"))  # nobody knows on which disk that is
         with pytest.raises(FileNotFoundError):
             place.destination.shares_disk_with(tmp_path / "nowhere")
+
+
+class ICloudPlace:
+    """The library of an account at the stand-in, through the real pyicloud."""
+
+    def __init__(self, account: Account, folder: Path) -> None:
+        self.library = account.library()
+        self._client = ICloud(NAME, SecretStr(PASSWORD), folder)
+        with contextlib.suppress(NeedsPerson):
+            self._client.sign_in()
+        sent = self._client.ask_for_code()
+        assert self._client.enter_code(account.code, sent)
+        self.destination = ICloudPhotos("icloud", NAME, "original", self.session)
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[ICloud]:
+        self._client.sign_in()
+        yield self._client
+
+    def put(self, remote_path: str, content: bytes) -> None:
+        raise NotImplementedError("iCloud knows files by their bytes")
+
+    def get(self, remote_path: str) -> bytes | None:
+        found = [asset for asset in self.library.assets if asset.name == os.path.basename(remote_path)]
+        assert len(found) <= 1
+        return b"".join(found[0].master.original.content.chunks()) if found else None
+
+    def remove(self, remote_path: str) -> None:
+        (asset,) = self.library.assets
+        self.library.purge(asset)
+
+
+class TestICloudPhotos(DestinationContract):
+    @pytest.fixture
+    def place(self, tmp_path: Path, account: Account) -> Place:
+        return ICloudPlace(account, tmp_path / "session")
 
 
 # ------------------------------------------------------------------ a folder as a source

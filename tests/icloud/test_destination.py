@@ -16,16 +16,19 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
 from catalog import bundles, deliveries, icloud_uploads, left_out, sources
+from catalog.icloud_uploads import MemberFacts
 from media.apple_checksum import AppleChecksum
 from pipeline import icloud_account, icloud_sync, layout
 from pipeline.discovery import DateRules
 from pipeline.icloud_account import Account as SignIn
-from pipeline.icloud_delivery import ICloudStagedStage, ICloudUploadedStage, ICloudVerifiedStage, Rules
+from pipeline.icloud_delivery import ICloudStagedStage, ICloudUploadedStage, ICloudVerifiedStage, Rules, why_left_out
 from pipeline.icloud_sync import Synced
 from pipeline.proofs import NotProven, prove
+from pipeline.release import ReleaseStage
 from pipeline.stage import Stage, StageReport, work_off
 from resources.icloud import PERSONAL, ICloud, Pace
 from resources.icloud_destination import ICloudPhotos
+from resources.icloud_records import Record, asset_of
 from services.icloud_standin import Account, Fault, ICloudStandin, Library
 from tests.icloud_clients import NAME, PASSWORD
 from tests.icloud_library import jpeg, movie
@@ -726,6 +729,30 @@ def test_a_copy_in_icloud_counts_for_a_proof_where_it_can_be_asked_and_nowhere_e
         prove(doomed(path, jpeg(1, "smaller")), [elsewhere], 1)
     with pytest.raises(Exception, match="stays in iCloud"):
         home.icloud.release(proof, row.remote_path, DAY)
+
+
+def test_a_superseded_rendition_may_go_on_the_proof_of_icloud_alone(home: Home) -> None:
+    member = home.photo(jpeg(1))
+    home.rendition(member, jpeg(1, "smaller"))
+    home.deliver()
+    home.change("UPDATE renditions SET superseded_at = now()")
+    home.change("UPDATE media_files SET rendition_id = NULL")
+    opened = home.sessions
+    report = home.work(ReleaseStage(home.roots, {"icloud": home.icloud}, 1))
+    assert report.counts == {"released": 1}
+    assert (home.sessions, home.icloud._client) == (opened + 1, None)
+    assert not (home.roots[layout.RENDITIONS] / f"{member}.jpg").exists()
+
+
+def test_an_aae_beside_a_photo_and_a_shared_library_are_reasons_too() -> None:
+    facts = MemberFacts(1, "lead", "photo", "single", False, "jpeg", "jpeg", "kept", None)
+    back = replace(RULES, missing_only=False)
+    assert why_left_out(facts, [], False, back, "rendition") is None
+    assert "unedited" in str(why_left_out(replace(facts, adjusted=True), [], False, back, "rendition"))
+    there = asset_of(Record("A", "asset", {}), Record("M", "master", {"name": "IMG_1.JPG"}))
+    assert "shared library" in str(why_left_out(facts, [there], True, back, "rendition"))
+    assert "already" in str(why_left_out(facts, [there], False, back, "original"))
+    assert "png is not among" in str(why_left_out(replace(facts, rendition_format="png"), [], False, back, "rendition"))
 
 
 def test_no_password_and_no_signed_address_is_written_anywhere(
