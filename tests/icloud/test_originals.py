@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import Engine
 
 from catalog.icloud import account_state
+from mediapipe_assets.cli.icloud import what_stops_accounts
 from mediapipe_assets.icloud_checks import ICLOUD_CHECKS
 from pipeline.discovery import look
 from pipeline.stage import StageReport
@@ -263,6 +264,8 @@ def test_an_apple_that_wants_fewer_downloads_is_left_alone_and_the_rest_comes_la
     nothing_wrong_is_kept(waiting, library)
     left, count = refused(waiting)
     assert timedelta(minutes=14 if asks is None else 59) < left and count == 1, "refused at once is refused once"
+    (note,), needs = what_stops_accounts(waiting.platform)
+    assert "left alone until" in note and not needs
     icloud.reset_requests()
     again = waiting.work()
     assert set(again.counts) == {"pending"} and icloud.request_log() == [], "nothing is asked before it has passed"
@@ -296,6 +299,8 @@ def test_when_the_trust_ends_in_a_run_the_rest_waits_for_a_person_and_then_comes
     with waiting.engine.connect() as connection:
         assert account_state(connection, "icloud").needs == "code"
     assert account.codes_sent == 1, "nobody is sent a code unasked"
+    (note,), needs = what_stops_accounts(waiting.platform)
+    assert needs and "icloud login" in note
     icloud.reset_requests()
     assert set(waiting.work().counts) == {"pending"} and icloud.request_log() == []
     waiting.sign_in(account)
