@@ -87,6 +87,9 @@ SERVER_SETTINGS: Mapping[str, str] = {
     "lc_messages": "C",  # the retry below reads the server's words
     "log_min_messages": "warning",
     "log_line_prefix": "%m [%p] ",
+    # The statement and the row that failed hold a person's words, and where their photos were taken.
+    "log_min_error_statement": "panic",
+    "log_error_verbosity": "terse",
     "logging_collector": "off",
 }
 

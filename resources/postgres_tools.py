@@ -105,6 +105,10 @@ def run_tool(name: str, arguments: list[str], account: Account | None = None) ->
 
 
 def tool_environment() -> dict[str, str]:
-    """Returns our environment without the settings that PostgreSQL's programs read from it."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_", "LANG"))}
+    """Returns our environment without the settings that PostgreSQL's programs read from it, and without ours.
+
+    Among ours are passwords; the server outlives whoever starts it, and may run as another account.
+    """
+    others = ("PG", "LC_", "LANG", "MEDIAPIPE_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     return {**kept, "LC_ALL": "C"}

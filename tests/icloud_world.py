@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +21,7 @@ from services.icloud_standin import Account as AppleAccount
 from services.icloud_standin import Library
 from services.icloud_standin.assets import Asset, Master
 from services.icloud_standin.contents import Resource
+from tests.conftest import Home
 from tests.icloud_clients import NAME, PASSWORD
 from tests.the_catalog import a_run, lease
 
@@ -91,6 +93,20 @@ class World:
             assert hashlib.sha256(body).hexdigest() == sha256, f"{path} is not what the catalog says"
             found[checksum] = body
         return found
+
+
+def sign_in(home: Home, account: AppleAccount) -> None:
+    """Signs in through the command line: the code goes in by another process."""
+    process = home.start("icloud", "login")
+    end = time.monotonic() + 60
+    while account.code is None and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.05)
+    assert account.code is not None, process.communicate(timeout=10)
+    deadline = time.monotonic() + 30
+    while home.cli("icloud", "code", account.code or "000000", expect=None).code and time.monotonic() < deadline:
+        time.sleep(0.2)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0 and "Signed in" in said
 
 
 def parts(asset: Asset) -> list[Resource]:

@@ -346,6 +346,23 @@ def sync_all(platform: Platform) -> Looks:
     return looks
 
 
+def what_stops_accounts(platform: Platform) -> tuple[list[str], bool]:
+    """Returns what keeps downloads waiting, in words, and whether a person has to do something about it."""
+    from catalog.icloud import account_state
+
+    notes, needs = [], False
+    with platform.engine.connect() as connection:
+        states = [account_state(connection, name) for name in platform.icloud.accounts]
+    for state in states:
+        if state.needs is not None:
+            notes.append(f"iCloud ({state.name}): {state.needs_detail or state.needs}")
+            needs = True
+        elif state.throttled_until is not None and state.throttled_until > platform.now():
+            until = f"{state.throttled_until.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+            notes.append(f"iCloud ({state.name}): Apple is left alone until {until}, as it asked; then the rest comes.")
+    return notes, needs
+
+
 def _account(platform: Platform, name: str | None) -> Account:
     accounts = platform.icloud.accounts
     if name is not None and name in accounts:

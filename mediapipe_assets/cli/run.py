@@ -273,6 +273,7 @@ def _work(platform: Any, wishes: Wishes) -> Done:
             before, days = days, _due(platform, wishes)
             if not days or days == before or wishes.limit or wishes.redo == "all":
                 break
+    _tell_what_stops_icloud(platform, done)
     return done
 
 
@@ -286,6 +287,15 @@ def _read_icloud(platform: Any, wishes: Wishes, done: Done) -> list[Any]:
     done.notes += looks.notes
     done.sign_in = looks.exit_code() == SIGN_IN
     return [one.found for one in looks.done]
+
+
+def _tell_what_stops_icloud(platform: Any, done: Done) -> None:
+    """Says what Apple wanted in the middle of the downloads: only the sync before them has spoken so far."""
+    from mediapipe_assets.cli.icloud import what_stops_accounts
+
+    notes, needs = what_stops_accounts(platform)
+    done.notes += [one for one in notes if one not in done.notes]
+    done.sign_in = done.sign_in or needs
 
 
 @contextlib.contextmanager
