@@ -104,6 +104,10 @@ class Platform:
         }
 
     @cached_property
+    def _source_roots(self) -> dict[str, SourceRoot]:
+        return {name: SourceRoot(spec.path, spec.copied) for name, spec in self.sources.items()}
+
+    @cached_property
     def icloud(self) -> ICloudLibraries:
         """The iCloud libraries and the accounts behind them."""
         return ICloudLibraries(self.settings, self.engine, self.now)
@@ -158,12 +162,12 @@ class Platform:
         stages: dict[str, Callable[[], Stage[Any]]] = {
             sources.ORIGINALS: lambda: OriginalsStage(
                 self.roots,
-                {name: SourceRoot(spec.path, spec.copied) for name, spec in self.sources.items()},
+                self._source_roots,
                 settings.compute.ingest_timeout_seconds,
                 self.date_rules(),
             ),
             sources.ICLOUD_ORIGINALS: lambda: self.icloud.originals_stage(
-                self.roots, settings.compute.ingest_timeout_seconds, self.date_rules()
+                self.roots, self._source_roots, settings.compute.ingest_timeout_seconds, self.date_rules()
             ),
             DEDUPLICATED: lambda: DeduplicationStage(
                 self.roots,

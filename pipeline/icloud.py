@@ -22,6 +22,7 @@ from pipeline.icloud_account import Account
 from pipeline.icloud_delivery import Rules
 from pipeline.icloud_originals import ICloudOriginalsStage
 from pipeline.icloud_sync import Synced
+from pipeline.originals import SourceRoot
 from resources.icloud import PERSONAL, ICloud
 from resources.icloud_destination import ICloudPhotos
 from resources.icloud_errors import ICloudError
@@ -116,7 +117,9 @@ class ICloudLibraries:
             found = icloud_sync.sync(self.engine, client, library, rules, ours=ours, seconds=seconds)
             return Done(found, client.requests, client.received)
 
-    def originals_stage(self, roots: Mapping[str, Path], seconds: float, rules: DateRules) -> ICloudOriginalsStage:
+    def originals_stage(
+        self, roots: Mapping[str, Path], folders: Mapping[str, SourceRoot], seconds: float, rules: DateRules
+    ) -> ICloudOriginalsStage:
         """Returns the stage that downloads, freshly made for one run."""
         libraries = {
             name: icloud_originals.Library(account_of(name, entry), entry.downloads)
@@ -126,7 +129,7 @@ class ICloudLibraries:
             name: icloud_originals.Account(self._opener(account), self._remembering(account))
             for name, account in self.accounts.items()
         }
-        return ICloudOriginalsStage(roots, libraries, accounts, seconds, rules)
+        return ICloudOriginalsStage(roots, folders, libraries, accounts, seconds, rules)
 
     @property
     def destinations(self) -> dict[str, ICloudPhotos]:

@@ -34,7 +34,7 @@ from media.ingest import ingest
 from pipeline import layout
 from pipeline.discovery import DateRules
 from pipeline.icloud_sync import parts_of
-from pipeline.originals import Item, OriginalsStage, Step
+from pipeline.originals import Item, OriginalsStage, SourceRoot, Step
 from pipeline.run import Run
 from pipeline.stage import Outcome
 from resources import icloud_download
@@ -112,6 +112,7 @@ class ICloudOriginalsStage(OriginalsStage):
     def __init__(
         self,
         roots: Mapping[str, Path],
+        folders: Mapping[str, SourceRoot],
         libraries: Mapping[str, Library],
         accounts: Mapping[str, Account],
         seconds: float,
@@ -122,13 +123,14 @@ class ICloudOriginalsStage(OriginalsStage):
 
         Args:
             roots: The roots that are written to, by name.
+            folders: The sources that are folders: what was left there is kept already, and not downloaded.
             libraries: The sources, by name.
             accounts: The accounts, by name.
             seconds: What one file may take to decode.
             rules: How dates become partitions.
             clock: Monotonic seconds, for the age of addresses.
         """
-        super().__init__(roots, {}, seconds, rules)
+        super().__init__(roots, folders, seconds, rules)
         self._libraries = libraries
         self._accounts = accounts
         self._clock = clock

@@ -175,7 +175,8 @@ def test_icloud_beside_the_archive_adds_to_the_chain_of_folders_and_changes_noth
         for overrides in ({}, beside)
     ]
     assert {key.to_user_string() for key in keys[1] - keys[0]} == {
-        "icloud_library", "icloud_originals", "icloud/staged_media", "icloud/uploaded_media", "icloud/verified_media",
+        "icloud_library", "icloud_originals", "icloud_sidecars",
+        "icloud/staged_media", "icloud/uploaded_media", "icloud/verified_media",
     }  # fmt: skip
     assert not keys[0] - keys[1]
 
@@ -185,7 +186,8 @@ def test_an_icloud_destination_has_the_checks_of_an_upload_and_none_of_a_disk(tm
     defs = build_defs(load_settings(tmp_path, overrides=there, environ={}))
     names = {key.name for key in defs.resolve_asset_graph().asset_check_keys if key.asset_key.path[0] == "icloud"}
     assert names == {
-        "nothing_is_left_behind", "left_out_on_purpose", "every_delivery_is_proven", "verified_means_evidence",
+        "nothing_is_left_behind", "left_out_on_purpose",
+        "everything_staged_was_sent", "every_delivery_is_proven", "verified_means_evidence",
         "uploads_are_visible",
     }  # fmt: skip
 
