@@ -57,6 +57,7 @@ class LibraryState:
         apple_count: The photos that Apple counted when it was last asked, hidden ones not among them.
         complete_at: When it was first read whole.
         synced_at: When it was last read.
+        account: The Apple ID that it was read with.
     """
 
     zone: Mapping[str, Any]
@@ -64,6 +65,7 @@ class LibraryState:
     apple_count: int | None
     complete_at: datetime | None
     synced_at: datetime | None
+    account: str
 
 
 _ACCOUNT = ", ".join(AccountState.__slots__)
@@ -121,7 +123,8 @@ def library_state(connection: Connection, source: str) -> LibraryState | None:
     """Returns how far a library was read, None for one that was never read."""
     row = connection.execute(
         text(
-            "SELECT zone, sync_token, apple_count, complete_at, synced_at FROM icloud_libraries WHERE source = :source"
+            "SELECT zone, sync_token, apple_count, complete_at, synced_at, account FROM icloud_libraries "
+            "WHERE source = :source"
         ),
         {"source": source},
     ).one_or_none()
@@ -129,12 +132,13 @@ def library_state(connection: Connection, source: str) -> LibraryState | None:
 
 
 def register_library(connection: Connection, source: str, account: str, zone: Mapping[str, Any]) -> None:
-    """Makes a library known; one whose zone is another than before is read from the beginning."""
+    """Makes a library known; one of another zone or another Apple ID than before is read from the beginning."""
     connection.execute(
         text(
             "INSERT INTO icloud_libraries (source, account, zone) VALUES (:source, :account, CAST(:zone AS jsonb)) "
             "ON CONFLICT (source) DO UPDATE SET account = EXCLUDED.account, zone = EXCLUDED.zone, "
-            "sync_token = NULL, complete_at = NULL WHERE icloud_libraries.zone <> EXCLUDED.zone"
+            "sync_token = NULL, complete_at = NULL "
+            "WHERE (icloud_libraries.zone, icloud_libraries.account) <> (EXCLUDED.zone, EXCLUDED.account)"
         ),
         {"source": source, "account": account, "zone": json.dumps(zone, sort_keys=True)},
     )
@@ -180,6 +184,15 @@ def unseen_records(connection: Connection, source: str) -> list[str]:
         {"source": source},
     )
     return list(rows.scalars())
+
+
+def count_met(connection: Connection, source: str) -> int:
+    """Counts the photos, neither hidden nor deleted, that the reading from the beginning has met."""
+    statement = (
+        "SELECT count(*) FROM icloud_records r JOIN icloud_libraries l ON l.source = r.source WHERE r.source = :source "
+        "AND r.kind = 'asset' AND r.state = 'live' AND r.seen_at >= l.reading_since"
+    )
+    return int(connection.execute(text(statement), {"source": source}).scalar_one())
 
 
 def set_reasons(connection: Connection, source: str, reasons: Mapping[str, str | None]) -> None:

@@ -108,7 +108,7 @@ class ICloudLibraries:
         """
         account = self.account(name)
         with icloud_account.signed_in(self.engine, account, wait_seconds=wait_seconds, now=self.now) as client:
-            library = icloud_sync.Library(name, account.name, self._zone(name, client))
+            library = icloud_sync.Library(name, account.apple_id.casefold(), self._zone(name, account, client))
             ours = [
                 destination
                 for destination, entry in self.settings.icloud_destinations.items()
@@ -157,12 +157,12 @@ class ICloudLibraries:
             timezone=self.settings.timezone,
         )
 
-    def _zone(self, name: str, client: ICloud) -> Mapping[str, Any]:
+    def _zone(self, name: str, account: Account, client: ICloud) -> Mapping[str, Any]:
         if self.settings.icloud_sources[name].library == "personal":
             return PERSONAL
         with self.engine.connect() as connection:
             state = icloud.library_state(connection, name)
-        if state is not None:
+        if state is not None and state.account == account.apple_id.casefold():
             return state.zone
         shared = [zone for zone in client.zones() if str(zone["zoneName"]).startswith(SHARED_PREFIX)]
         if not shared:

@@ -62,7 +62,7 @@ class Library:
 
     Attributes:
         name: The source's name.
-        account: Whose sign-in reads it.
+        account: The Apple ID that reads it.
         zone: As Apple names it.
     """
 
@@ -146,7 +146,8 @@ def _finish(engine: Engine, feed: Feed, library: Library, recorder: _Recorder, f
     assert state is not None
     count = feed.count(library.zone) if recorder.pages or state.complete_at is None else state.apple_count
     with engine.begin() as connection:
-        if state.complete_at is None:
+        if state.complete_at is None and (count is None or count <= icloud.count_met(connection, library.name)):
+            # Where Apple counts more than its feed has listed, the feed is what lacks something.
             recorder.bury(connection, icloud.unseen_records(connection, library.name))
         found.apple_count = count
         found.counted = icloud.count_live(connection, library.name)

@@ -10,7 +10,7 @@ from datetime import timedelta
 import dagster as dg
 
 from catalog import icloud
-from jobs.chain import chain_job, requests_for
+from jobs.chain import CHAIN_JOB, chain_job, requests_for
 from jobs.recovery import fail_runs_without_a_lease
 from pipeline.assembly import Platform
 from pipeline.icloud_sync import Synced
@@ -20,6 +20,8 @@ ICLOUD_LIBRARY = "icloud_library"
 TICK_SECONDS = 60
 SYNC_SECONDS = 40.0  # the daemon ends a tick after 60; a first sync goes on at the next one
 REST_MINUTES = 15
+# The cursor: whether the last tick found a run under way for the days of what is new.
+UNASKED, ASKED = "due", "asked"
 
 
 def icloud_sensor(gap_days: int) -> dg.SensorDefinition:
@@ -40,7 +42,9 @@ def icloud_sensor(gap_days: int) -> dg.SensorDefinition:
     def watch(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         with context.resources.platform.opened() as platform:
             looks, problems = _sync_what_is_due(platform)
-            days = platform.due_dates(aged=False) if any(one.files or one.sidecars for one in looks) else []
+            found = any(one.files or one.sidecars for one in looks)
+            again = context.cursor == UNASKED and not _canceled(context.instance)
+            days = platform.due_dates(aged=False) if found or again else []
             if days:
                 platform.clean_up()
                 fail_runs_without_a_lease(context.instance, platform)
@@ -50,6 +54,7 @@ def icloud_sensor(gap_days: int) -> dg.SensorDefinition:
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else dg.SkipReason(_why_not(problems, looks, days)),
+            cursor=UNASKED if days and not requests else ASKED,
             asset_events=[observation(one) for one in looks if one.new or one.changed or one.deleted],
         )
 
@@ -66,6 +71,12 @@ def _sync_what_is_due(platform: Platform) -> tuple[list[Synced], list[str]]:
         except ICloudError as error:
             problems.append(f"{name}: {error}")
     return looks, problems
+
+
+def _canceled(instance: dg.DagsterInstance) -> bool:
+    """Returns whether a person ended the last run: then the schedule takes up what is left, not the next tick."""
+    last = instance.get_runs(dg.RunsFilter(job_name=CHAIN_JOB), limit=1)
+    return bool(last) and last[0].status in (dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.CANCELING)
 
 
 def _is_due(platform: Platform, name: str, minutes: int) -> bool:

@@ -354,8 +354,9 @@ def test_a_token_that_apple_no_longer_knows_is_read_anew_and_what_vanished_is_re
 class Feed:
     """Apple, with a feed as a test wants it."""
 
-    def __init__(self, pages: Callable[[str | None], Answer]) -> None:
+    def __init__(self, pages: Callable[[str | None], Answer], counts: int | None = None) -> None:
         self.pages = pages
+        self.counts = counts
         self.asked = 0
 
     def changes(self, zone: Mapping[str, Any], token: str | None) -> Answer:
@@ -364,7 +365,7 @@ class Feed:
         return self.pages(token)
 
     def count(self, zone: Mapping[str, Any]) -> int | None:
-        return None
+        return self.counts
 
 
 def test_a_feed_that_refuses_each_of_its_own_tokens_is_left_for_later(world: World) -> None:
@@ -408,14 +409,47 @@ def test_rubbish_in_the_feed_is_passed_over(world: World) -> None:
     assert found.complete and len(found.new) == 5 and len(world.known()) == 5
 
 
+def test_a_feed_that_lists_less_than_apple_counts_buries_nothing(read: World, library: Library) -> None:
+    known = read.known()
+    place = Read("icloud", NAME, PERSONAL)
+    rules = read.platform.date_rules()
+    for counts, there in ((20, known), (0, {})):
+        with read.engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE icloud_libraries SET sync_token = NULL")
+        read_feed(read.engine, Feed(lambda token: Answer([], "A", False), counts), place, rules)
+        assert read.known() == there, "an empty answer is no empty library; an empty library is one"
+    with read.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE icloud_libraries SET sync_token = NULL")
+    read.sync()
+    assert read.known() == known and read.rows("SELECT DISTINCT state FROM source_files") == [("pending",)]
+
+
 # ------------------------------------------------------------------ several libraries
 
 
-def test_a_shared_library_and_a_second_account_are_sources_of_their_own(
-    icloud: ICloudStandin, account: Account, library: Library, tmp_path: Path, engine: Engine, hurried: None
+def test_another_apple_id_under_the_same_name_is_read_from_its_beginning(
+    read: World, library: Library, icloud: ICloudStandin, tmp_path: Path, engine: Engine
 ) -> None:
     other = icloud.account(OTHER, PASSWORD, trusted_device=True)
-    shared = account.library(SHARED, owned=False)
+    fill(other.library(), 70, seed=5)
+    world = World(tmp_path, engine, accounts={"icloud": {"kind": "icloud", "apple_id": OTHER}})
+    world.sign_in(other)
+    found = world.sync()
+    assert world.known() == as_it_is(other.library()) and len(found.new) == 70 and len(found.deleted) == 20
+
+
+@pytest.mark.parametrize("owned", [True, False])
+def test_a_shared_library_and_a_second_account_are_sources_of_their_own(
+    icloud: ICloudStandin,
+    account: Account,
+    library: Library,
+    tmp_path: Path,
+    engine: Engine,
+    hurried: None,
+    owned: bool,
+) -> None:
+    other = icloud.account(OTHER, PASSWORD, trusted_device=True)
+    shared = account.library(SHARED, owned=owned)
     fill(library, 6), fill(shared, 7, seed=2), fill(other.library(), 8, seed=3)
     world = World(
         tmp_path,
