@@ -20,7 +20,7 @@ down status: $(RUN_STAMP)
 	@$(BIN)/mediapipe-assets $@
 
 test: $(DEV_STAMP)
-	$(BIN)/python -m pytest -m "not prove"
+	$(BIN)/python -m pytest -m "not prove" --numprocesses 2 --dist loadfile
 
 check: $(DEV_STAMP)
 	$(BIN)/ruff check .

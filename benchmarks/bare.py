@@ -67,7 +67,8 @@ def whole_way(photo: str, folder: str, number: int) -> str:
     rendition.parent.mkdir(parents=True, exist_ok=True)
     part = part_path(rendition, "bare")
     plan = tier_for((now.date() - taken.local.date()).days, DEFAULT_TIERS).plan
-    made = make_rendition(str(original), str(part), kind=found["kind"], format=found["format"], plan=plan.to_dict())
+    known = {name: found[name] for name in ("sha256", "kind", "format")}
+    made = make_rendition(str(original), str(part), **known, plan=plan.to_dict())
     if made["outcome"] == "made":
         os.chmod(part, ORIGINAL_MODE)
         commit_part(part, rendition)

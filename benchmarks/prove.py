@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 
-from benchmarks import catalog_size, chain, corpus, idle_tick, savings, second_pass
+from benchmarks import catalog_size, chain, corpus, icloud_download, icloud_sync, idle_tick, savings, second_pass
 from benchmarks.figures import Figure, print_figures
 from benchmarks.session import CHECKOUT
 
@@ -25,12 +25,16 @@ _QUICK: dict[str, Benchmark] = {
     "second_pass": lambda: second_pass.measure(files=30, passes=1),
     "catalog_size": lambda: catalog_size.measure(rows=1000, files=3, rounds=1, size=(640, 480)),
     "idle_tick": lambda: idle_tick.measure(files=2000),
+    "icloud_download": lambda: icloud_download.measure(photos=10, film=30 * icloud_download.MB, rounds=1),
+    "icloud_sync": lambda: icloud_sync.measure((200, 1000)),
 }
 _WHOLE: dict[str, Benchmark] = {
     "chain": chain.measure,
     "second_pass": second_pass.measure,
     "catalog_size": catalog_size.measure,
     "idle_tick": idle_tick.measure,
+    "icloud_download": icloud_download.measure,
+    "icloud_sync": icloud_sync.measure,
     "savings": savings.measure,
     "corpus": corpus.measure,
 }

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import Figure, print_figures, print_table
+from media.files import hash_file
 from media.kinds import Identity, identify
 from media.renditions import make_rendition
 from media.tiers import DEFAULT_TIERS
@@ -62,9 +63,11 @@ def _make_all(files: Sequence[tuple[Path, Identity]], parts: Path, sums: Sums) -
     with ComputePool(fitting_workers(0, memory), memory) as pool:
         flying: list[tuple[Future[Any], Path, str, str]] = []
         for number, (path, identity) in enumerate(files):
+            sha256 = hash_file(str(path))["sha256"]
             row = _FORMATS.get(identity.format) or _KINDS.get(identity.kind.value, "others")
             for tier in DEFAULT_TIERS:
-                options = {"kind": identity.kind.value, "format": identity.format, "plan": tier.plan.to_dict()}
+                known = {"sha256": sha256, "kind": identity.kind.value, "format": identity.format}
+                options = {**known, "plan": tier.plan.to_dict()}
                 task = Task(make_rendition, (str(path), str(parts / f"{number}-{tier.after_days}")), options)
                 flying.append((pool.submit(task, 1800.0), path, row, tier.name))
         for future, path, row, tier_name in flying:

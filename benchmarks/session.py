@@ -168,7 +168,7 @@ def _measure(source: Path, forced: Sequence[date] | None) -> SessionResult:
             with command._session(platform, wishes):
                 done.run_ids.append(session.run(Scope(*forced)))
         taken = usage()
-        seconds = taken.elapsed - _clock.paused
+        seconds = done.seconds = taken.elapsed - _clock.paused
         stages, verified = _stage_times(platform, session._instance, done.run_ids)
         return {
             "seconds": seconds,
@@ -179,7 +179,7 @@ def _measure(source: Path, forced: Sequence[date] | None) -> SessionResult:
             "others": taken.others_share,
             "runs": len(done.run_ids),
             "stages": stages,
-            "report": run_report(platform, done.run_ids, seconds),
+            "report": run_report(platform, done),
         }
 
 

@@ -23,8 +23,10 @@ to_sort = WorkQuery(
     table="bundle_members b",
     alias="b",
     where=(
-        "b.library_path IS NULL AND EXISTS (SELECT 1 FROM deliveries d "
-        "WHERE d.bundle_member_id = b.id AND d.state = 'verified')"
+        # An entry without a target shows a place that its original has left, and is made anew.
+        "(b.library_path IS NULL OR (b.library_path IS NOT NULL AND b.library_target IS NULL)) "
+        "AND EXISTS (SELECT 1 FROM deliveries d WHERE d.bundle_member_id = b.id AND d.state = 'verified') "
+        "AND EXISTS (SELECT 1 FROM media_files m WHERE m.id = b.media_file_id AND m.missing_since IS NULL)"
     ),
     date="b.partition_date",
 )
@@ -140,6 +142,7 @@ class LibraryItem:
     sha256: str
     stored_root: str
     stored_path: str
+    library_path: str | None
 
 
 def load_library_items(connection: Connection, ids: list[int]) -> list[LibraryItem]:
@@ -147,7 +150,8 @@ def load_library_items(connection: Connection, ids: list[int]) -> list[LibraryIt
     rows = connection.execute(
         text(
             "SELECT b.id, b.media_file_id, m.kind, b.role, b.file_name, b.partition_date, m.sha256, m.stored_root, "
-            "m.stored_path FROM bundle_members b JOIN media_files m ON m.id = b.media_file_id WHERE b.id = ANY(:ids)"
+            "m.stored_path, b.library_path FROM bundle_members b JOIN media_files m ON m.id = b.media_file_id "
+            "WHERE b.id = ANY(:ids)"
         ),
         {"ids": ids},
     )
@@ -160,6 +164,25 @@ def set_library(connection: Connection, member_id: int, path: str, target: str) 
     connection.execute(
         text("UPDATE bundle_members SET library_path = :path, library_target = :target WHERE id = :id"),
         {"id": member_id, "path": path, "target": target},
+    )
+
+
+def forget_library(connection: Connection, member_ids: Sequence[int]) -> None:
+    """Has members shown again, because their entries are broken."""
+    connection.execute(
+        text("UPDATE bundle_members SET library_path = NULL, library_target = NULL WHERE id = ANY(:ids)"),
+        {"ids": list(member_ids)},
+    )
+
+
+def forget_library_days(connection: Connection, first: date, last: date) -> None:
+    """Has every member of some days shown again; what stands remains until then."""
+    connection.execute(
+        text(
+            "UPDATE bundle_members SET library_path = NULL, library_target = NULL "
+            "WHERE library_path IS NOT NULL AND partition_date BETWEEN :first AND :last"
+        ),
+        {"first": first, "last": last},
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 START_LOCK = 0x6D70_0004
+HOME_ROOT = "originals"  # the root whose marker is the home's own
 
 
 def get_config(connection: Connection, key: str) -> Any:
@@ -51,6 +52,14 @@ def lock_start(connection: Connection) -> None:
 def known_roots(connection: Connection) -> dict[str, str]:
     """Returns the marker id of every root that was ever written to, by the root's name."""
     return {row.name: row.marker_id for row in connection.execute(text("SELECT name, marker_id FROM roots"))}
+
+
+def home_id(connection: Connection) -> str:
+    """Returns what tells this home from others in short, empty before its first start.
+
+    It is taken from the marker of its originals, which move with it and outlive the catalog.
+    """
+    return known_roots(connection).get(HOME_ROOT, "")[:8]
 
 
 def add_root(connection: Connection, name: str, marker_id: str) -> None:

@@ -11,16 +11,20 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
+from catalog import left_out
+from catalog.deliveries import pending_deliveries
+
 
 @dataclass(frozen=True, slots=True)
 class LibraryCounts:
-    """found = kept + duplicates + rejected + failed; damaged is a part of kept; pending comes on top."""
+    """found = kept + duplicates + rejected + failed; damaged and missing are parts of kept; pending comes on top."""
 
     found: int
     kept: int
     duplicates: int
     rejected: int
     damaged: int
+    missing: int
     failed: int
     pending: int
     renditions: int
@@ -31,13 +35,15 @@ class LibraryCounts:
 
 @dataclass(frozen=True, slots=True)
 class DestinationCounts:
-    """How far one destination has come, in files and bytes."""
+    """How far one destination has come, in files and bytes; what is pending or left out is no failure."""
 
-    staged: int
-    uploaded: int
-    verified: int
-    failed: int
-    bytes: int
+    staged: int = 0
+    uploaded: int = 0
+    verified: int = 0
+    pending: int = 0
+    left_out: int = 0
+    failed: int = 0
+    bytes: int = 0
 
 
 def library_counts(connection: Connection) -> LibraryCounts:
@@ -53,6 +59,7 @@ def library_counts(connection: Connection) -> LibraryCounts:
     kept = connection.execute(
         text(
             "SELECT count(*) AS kept, count(*) FILTER (WHERE m.state = 'damaged') AS damaged, "
+            "count(m.missing_since) AS missing, "
             "count(m.rendition_id) AS renditions, coalesce(sum(m.size), 0) AS before, "
             "coalesce(sum(coalesce(r.size, m.size)), 0) AS after "
             "FROM media_files m LEFT JOIN renditions r ON r.id = m.rendition_id"
@@ -67,6 +74,7 @@ def library_counts(connection: Connection) -> LibraryCounts:
         duplicates=observed.duplicates,
         rejected=observed.rejected,
         damaged=kept.damaged,
+        missing=kept.missing,
         failed=observed.failed,
         pending=observed.pending,
         renditions=kept.renditions,
@@ -95,9 +103,18 @@ def destination_counts(connection: Connection) -> dict[str, DestinationCounts]:
             )
         )
     }
-    return {
+    pending, withheld = pending_deliveries(connection), left_out.counts(connection)
+    counts = {
         row.destination: DestinationCounts(
-            row.staged, row.uploaded, row.verified, failed.get(row.destination, 0), int(row.bytes)
+            staged=row.staged,
+            uploaded=row.uploaded,
+            verified=row.verified,
+            pending=pending.get(row.destination, 0),
+            left_out=withheld.get(row.destination, 0),
+            failed=failed.get(row.destination, 0),
+            bytes=int(row.bytes),
         )
         for row in rows
     }
+    # One that was sent nothing may have been kept from everything.
+    return {name: DestinationCounts(left_out=count) for name, count in withheld.items()} | counts

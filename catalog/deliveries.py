@@ -32,7 +32,9 @@ def to_stage(destination: str, *, decided_only: bool) -> WorkQuery:
     where = "q.destination = :destination"
     if decided_only:
         where += (
-            " AND EXISTS (SELECT 1 FROM media_files m WHERE m.id = b.media_file_id AND m.plan_fingerprint IS NOT NULL)"
+            " AND EXISTS (SELECT 1 FROM media_files m WHERE m.id = b.media_file_id "
+            # Nothing will be decided of what is missing: that it was not delivered is said, not waited for.
+            "AND (m.plan_fingerprint IS NOT NULL OR m.missing_since IS NOT NULL))"
         )
     return WorkQuery(
         stage=stage_name(destination, "staged"),
@@ -73,13 +75,20 @@ def to_verify(destination: str, *, replacing: bool) -> WorkQuery:
     return replace(waiting, where=f"(({waiting.where}) OR ({old}))")
 
 
+_QUEUE_ANEW = "ON CONFLICT (destination, bundle_member_id) DO UPDATE SET queued_at = now()"
+
+
 def enqueue_members(connection: Connection, destinations: Iterable[str], media_file_id: int) -> None:
-    """Tells destinations that the members made of a content have something new to stage."""
+    """Tells destinations that the members made of a content have something new to stage.
+
+    What is queued already is queued anew: whoever is staging it then waits for this transaction, or this one for its
+    end, and so nothing new is missed between the two.
+    """
     connection.execute(
         text(
             "INSERT INTO staging_queue (destination, bundle_member_id, partition_date) "
-            "SELECT unnest(CAST(:destinations AS text[])), b.id, b.partition_date FROM bundle_members b "
-            "WHERE b.media_file_id = :id ON CONFLICT DO NOTHING"
+            "SELECT d.name, b.id, b.partition_date FROM unnest(CAST(:destinations AS text[])) AS d(name), "
+            f"bundle_members b WHERE b.media_file_id = :id ORDER BY d.name, b.id {_QUEUE_ANEW}"
         ),
         {"destinations": list(destinations), "id": media_file_id},
     )
@@ -96,8 +105,26 @@ def enqueue_everything(connection: Connection, destination: str) -> None:
     )
 
 
+def lock_deliveries(connection: Connection, destination: str, member_id: int) -> None:
+    """Waits for whoever is recording what became of a member's deliveries; afterwards their state holds.
+
+    It comes before `dequeue`, in the order in which evidence is recorded and the member queued anew.
+    """
+    connection.execute(
+        text(
+            "SELECT id FROM deliveries WHERE destination = :destination AND bundle_member_id = :id "
+            "ORDER BY id FOR NO KEY UPDATE"
+        ),
+        {"destination": destination, "id": member_id},
+    )
+
+
 def dequeue(connection: Connection, destination: str, member_id: int) -> None:
-    """Takes a member from a destination's queue, in the transaction that writes its deliveries."""
+    """Takes a member from a destination's queue, in the transaction that writes its deliveries.
+
+    It comes before the member is read: whoever queues it anew in the meantime has either committed by then, and what
+    is new is read, or waits for this transaction, and the member is due again.
+    """
     connection.execute(
         text("DELETE FROM staging_queue WHERE destination = :destination AND bundle_member_id = :id"),
         {"destination": destination, "id": member_id},
@@ -145,16 +172,6 @@ def ensure_batch(connection: Connection, destination: str, run_id: str) -> int:
             {"destination": destination, "run_id": run_id},
         ).scalar_one()
     )
-
-
-def delivered_role(connection: Connection, destination: str, member_id: int, role: str) -> str | None:
-    """Returns the sha256 that a member's delivery in a role stands for, None when there is none."""
-    return connection.execute(
-        text(
-            "SELECT sha256 FROM deliveries WHERE destination = :destination AND bundle_member_id = :id AND role = :role"
-        ),
-        {"destination": destination, "id": member_id, "role": role},
-    ).scalar()
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,17 +237,19 @@ def enqueue_if_outdated(connection: Connection, delivery_id: int) -> None:
             "SELECT d.destination, b.id, b.partition_date FROM deliveries d "
             "JOIN bundle_members b ON b.id = d.bundle_member_id JOIN media_files m ON m.id = b.media_file_id "
             "JOIN renditions r ON r.id = m.rendition_id "
-            "WHERE d.id = :id AND d.role = 'rendition' AND r.sha256 <> d.sha256 ON CONFLICT DO NOTHING"
+            f"WHERE d.id = :id AND d.role = 'rendition' AND r.sha256 <> d.sha256 {_QUEUE_ANEW}"
         ),
         {"id": delivery_id},
     )
 
 
-def other_copies(connection: Connection, delivery_id: int) -> tuple[str | None, list[tuple[str, str]]]:
+def other_copies(
+    connection: Connection, delivery_id: int
+) -> tuple[str | None, list[tuple[str, str, Mapping[str, object]]]]:
     """Returns who else holds the bytes that a delivery replaces.
 
     Returns:
-        The path of the rendition that stands in `renditions/`, None when none does; and destination and path of
+        The path of the rendition that stands in `renditions/`, None when none does; and destination, path and ids of
         each delivery of them elsewhere.
     """
     rendition = connection.execute(
@@ -243,13 +262,13 @@ def other_copies(connection: Connection, delivery_id: int) -> tuple[str | None, 
     ).scalar()
     rows = connection.execute(
         text(
-            "SELECT o.destination, o.remote_path FROM deliveries d JOIN deliveries o "
+            "SELECT o.destination, o.remote_path, o.remote_ids FROM deliveries d JOIN deliveries o "
             "ON o.bundle_member_id = d.bundle_member_id AND o.sha256 = d.replaces_sha256 AND o.role = d.role "
             "AND o.destination <> d.destination WHERE d.id = :id ORDER BY o.id"
         ),
         {"id": delivery_id},
     )
-    return rendition, [(row.destination, row.remote_path) for row in rows]
+    return rendition, [(row.destination, row.remote_path, row.remote_ids) for row in rows]
 
 
 def remote_path_is_free(connection: Connection, destination: str, remote_path: str) -> bool:
@@ -297,12 +316,18 @@ class Delivery:
     rendition_trash_path: str | None
     replaces_path: str | None
     replaces_sha256: str | None
+    remote_ids: Mapping[str, object]
+    seen: bool
+    age_seconds: float
+    capture_local: datetime
+    capture_offset_minutes: int | None
 
 
 _DELIVERY = (
     "SELECT d.id, d.destination, d.bundle_member_id, b.media_file_id, d.role, d.sha256, d.size, d.remote_path, "
     "d.state, d.partition_date, m.stored_root, m.stored_path, "
-    "r.path, r.trash_path, d.replaces_path, d.replaces_sha256 "
+    "r.path, r.trash_path, d.replaces_path, d.replaces_sha256, d.remote_ids, d.evidence_at IS NOT NULL, "
+    "extract(epoch FROM now() - d.changed_at)::float8, m.capture_local, m.capture_offset_minutes "
     "FROM deliveries d JOIN bundle_members b ON b.id = d.bundle_member_id JOIN media_files m ON m.id = b.media_file_id "
     # Of several with the same bytes one that stands in its place; one that was released is read from the trash.
     "LEFT JOIN LATERAL (SELECT x.path, CASE WHEN x.retired_at IS NOT NULL THEN x.trash_path END AS trash_path "
@@ -316,6 +341,19 @@ def load_deliveries(connection: Connection, ids: Sequence[int]) -> list[Delivery
     rows = connection.execute(text(f"{_DELIVERY} WHERE d.id = ANY(:ids)"), {"ids": list(ids)})
     found = {row[0]: Delivery(*row) for row in rows}
     return [found[row_id] for row_id in ids if row_id in found]
+
+
+def journal_ids(connection: Connection, delivery_id: int, remote_ids: Mapping[str, object]) -> None:
+    """Writes down the ids under which bytes are about to be sent, so that they are found if nobody hears the answer."""
+    connection.execute(
+        text("UPDATE deliveries SET remote_ids = remote_ids || CAST(:ids AS jsonb) WHERE id = :id"),
+        {"id": delivery_id, "ids": json.dumps(remote_ids)},
+    )
+
+
+def withdraw_intent(connection: Connection, delivery_id: int) -> None:
+    """Takes back the intent to deliver something: it turned out that it does not go there."""
+    connection.execute(text("DELETE FROM deliveries WHERE id = :id AND state = 'staged'"), {"id": delivery_id})
 
 
 def acknowledge_delivery(connection: Connection, delivery_id: int, remote_ids: Mapping[str, object]) -> None:
@@ -334,7 +372,7 @@ def record_evidence(connection: Connection, delivery_id: int, evidence: Mapping[
     connection.execute(
         text(
             "UPDATE deliveries SET state = 'verified', reason = NULL, evidence = CAST(:evidence AS jsonb), "
-            "evidence_at = now(), changed_at = now() WHERE id = :id"
+            "evidence_at = now(), seen_at = now(), changed_at = now() WHERE id = :id"
         ),
         {"id": delivery_id, "evidence": json.dumps(evidence)},
     )
@@ -359,28 +397,110 @@ def doubt_evidence(connection: Connection, destination: str, first: date, last: 
     )
 
 
+def doubt_everything(connection: Connection, destination: str, reason: str) -> None:
+    """Has every delivery of a destination proven again, and says why."""
+    connection.execute(text(f"{_DOUBT} AND destination = :destination"), {"destination": destination, "reason": reason})
+
+
+def doubt_delivery(connection: Connection, delivery_id: int, reason: str) -> None:
+    """Has one delivery proven again, and says why."""
+    connection.execute(text(f"{_DOUBT} AND id = :id"), {"id": delivery_id, "reason": reason})
+
+
+_DOUBT = (
+    "UPDATE deliveries SET state = 'uploaded', reason = :reason, replace_after = NULL, changed_at = now() "
+    "WHERE state = 'verified'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LastSeen:
+    """A verified delivery that nobody has looked at for a while."""
+
+    id: int
+    remote_path: str
+    size: int
+    partition_date: date
+
+
+def longest_unseen(connection: Connection, destination: str, days: int, limit: int) -> list[LastSeen]:
+    """Returns the verified deliveries of a destination that were seen longest ago, and before so many days."""
+    rows = connection.execute(
+        text(
+            "SELECT id, remote_path, size, partition_date FROM deliveries WHERE destination = :destination "
+            "AND state = 'verified' AND seen_at < now() - make_interval(days => :days) "
+            "ORDER BY seen_at, id LIMIT :limit"
+        ),
+        {"destination": destination, "days": days, "limit": limit},
+    )
+    return [LastSeen(*row) for row in rows]
+
+
+def mark_seen(connection: Connection, ids: Sequence[int]) -> None:
+    """Records that deliveries were found in their places; their evidence is as old as it was."""
+    connection.execute(text("UPDATE deliveries SET seen_at = now() WHERE id = ANY(:ids)"), {"ids": list(ids)})
+
+
+def say_why_it_waits(connection: Connection, delivery_id: int, reason: str) -> bool:
+    """Writes why a delivery has to wait; returns whether that is news."""
+    result = connection.execute(
+        text("UPDATE deliveries SET reason = :reason WHERE id = :id AND reason IS DISTINCT FROM :reason"),
+        {"id": delivery_id, "reason": reason},
+    )
+    return result.rowcount == 1
+
+
+# What is not verified, beside the failure of the step that it waits for.
+_OPEN = (
+    "FROM deliveries d LEFT JOIN work w ON w.row_id = d.id AND w.error IS NOT NULL AND w.stage = d.destination || '/' "
+    "|| CASE d.state WHEN 'staged' THEN 'uploaded' ELSE 'verified' END || '_media' WHERE d.state <> 'verified'"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Open:
-    """A delivery that is not verified."""
+    """A delivery that is not verified: `failed`, or it is pending."""
 
     remote_path: str
     state: str
     reason: str | None
+    failed: bool
     changed_at: datetime
 
 
-def open_deliveries(connection: Connection, destination: str, limit: int = 20) -> tuple[int, list[Open]]:
-    """Returns how many deliveries of a destination are not verified, at any date, and the oldest few."""
-    total = connection.execute(
-        text("SELECT count(*) FROM deliveries WHERE destination = :d AND state <> 'verified'"), {"d": destination}
-    ).scalar_one()
+@dataclass(frozen=True, slots=True)
+class OpenDeliveries:
+    """The deliveries of a destination that are not verified, at any date.
+
+    Attributes:
+        failed: How many failed.
+        pending: How many only wait.
+        listed: A few of them, failures first, then the oldest.
+    """
+
+    failed: int
+    pending: int
+    listed: list[Open]
+
+
+def open_deliveries(connection: Connection, destination: str, limit: int = 20) -> OpenDeliveries:
+    """Returns what is not verified at a destination."""
+    counts = connection.execute(
+        text(f"SELECT count(w.error) AS failed, count(*) AS total {_OPEN} AND d.destination = :d"), {"d": destination}
+    ).one()
     rows = connection.execute(
         text(
-            "SELECT d.remote_path, d.state, coalesce(w.error, d.reason) AS reason, d.changed_at FROM deliveries d "
-            "LEFT JOIN work w ON w.row_id = d.id AND w.stage = d.destination || '/' || "
-            "CASE d.state WHEN 'staged' THEN 'uploaded' ELSE 'verified' END || '_media' AND w.error IS NOT NULL "
-            "WHERE d.destination = :d AND d.state <> 'verified' ORDER BY d.changed_at LIMIT :limit"
+            "SELECT d.remote_path, d.state, coalesce(w.error, d.reason), w.error IS NOT NULL, d.changed_at "
+            f"{_OPEN} AND d.destination = :d ORDER BY w.error IS NULL, d.changed_at LIMIT :limit"
         ),
         {"d": destination, "limit": limit},
     )
-    return int(total), [Open(*row) for row in rows]
+    return OpenDeliveries(counts.failed, counts.total - counts.failed, [Open(*row) for row in rows])
+
+
+def pending_deliveries(connection: Connection) -> dict[str, int]:
+    """Counts the deliveries that are neither verified nor failed, by destination."""
+    rows = connection.execute(
+        text(f"SELECT d.destination, count(*) AS n {_OPEN} AND w.error IS NULL GROUP BY d.destination")
+    )
+    return {row.destination: row.n for row in rows}

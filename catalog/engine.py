@@ -21,6 +21,7 @@ def open_engine(url: str) -> Engine:
         url,
         pool_pre_ping=True,
         pool_size=4,
+        hide_parameters=True,  # an error's message is logged; its values hold where photos were taken
         connect_args={
             "options": f"-csearch_path={SCHEMA} -ctimezone=UTC",
             "application_name": "mediapipe-assets",

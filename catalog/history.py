@@ -83,14 +83,15 @@ def describe_content(connection: Connection, media_file_id: int) -> dict[str, An
         text(
             "SELECT m.sha256, m.size, m.kind, m.format, m.stored_root, m.stored_path, m.capture_local, "
             "m.capture_offset_minutes, m.capture_provenance, m.capture_flag, m.partition_date, m.state, m.reason, "
-            "m.acknowledged_at, m.rendition_id FROM media_files m WHERE m.id = :id"
+            "m.missing_since, m.acknowledged_at, m.rendition_id FROM media_files m WHERE m.id = :id"
         ),
         {"id": media_file_id},
     ).one()
     rendition = connection.execute(
         text(
             "SELECT r.outcome, r.path, r.sha256, r.size, r.tier, r.detail FROM renditions r "
-            "JOIN media_files m ON m.id = r.media_file_id AND m.plan_fingerprint = r.plan_fingerprint WHERE m.id = :id"
+            "JOIN media_files m ON m.id = r.media_file_id AND m.plan_fingerprint = r.plan_fingerprint WHERE m.id = :id "
+            "AND (r.id = m.rendition_id OR (m.rendition_id IS NULL AND r.outcome = 'kept_original'))"
         ),
         {"id": media_file_id},
     ).one_or_none()

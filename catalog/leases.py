@@ -23,6 +23,9 @@ LIVING_LEASES = f"""
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 
+# A row of `work` that holds nothing beyond its claim: neither a failure nor a time to wait for.
+JUST_CLAIMED = "error IS NULL AND attempts = 0 AND not_before IS NULL"
+
 
 @dataclass(frozen=True, slots=True)
 class DeadLease:
@@ -75,9 +78,7 @@ def living_runs(connection: Connection) -> set[str]:
 
 def bury_lease(connection: Connection, lease_id: int) -> None:
     """Marks a dead lease as ended and frees the rows that it had claimed but not failed."""
-    connection.execute(
-        text("DELETE FROM work WHERE lease_id = :id AND error IS NULL AND attempts = 0"), {"id": lease_id}
-    )
+    connection.execute(text(f"DELETE FROM work WHERE lease_id = :id AND {JUST_CLAIMED}"), {"id": lease_id})
     connection.execute(text("UPDATE work SET lease_id = NULL WHERE lease_id = :id"), {"id": lease_id})
     connection.execute(text("UPDATE leases SET ended_at = now() WHERE id = :id"), {"id": lease_id})
 

@@ -67,7 +67,8 @@ def figures_by_day(connection: Connection, run_id: str, stage: str) -> dict[date
     """Returns how often each event happened at a stage in one run, by the file's date."""
     rows = connection.execute(
         text(
-            "SELECT coalesce(m.partition_date, s.partition_date) AS day, l.event, count(*) AS n FROM pipeline_logs l "
+            # What a run looked at has its day; what it turned out to be may be known from another.
+            "SELECT coalesce(s.partition_date, m.partition_date) AS day, l.event, count(*) AS n FROM pipeline_logs l "
             "LEFT JOIN media_files m ON m.id = l.media_file_id LEFT JOIN source_files s ON s.id = l.source_file_id "
             "WHERE l.run_id = :run_id AND l.stage = :stage GROUP BY 1, 2 ORDER BY 1, 2"
         ),

@@ -69,14 +69,13 @@ def lock_content(connection: Connection, sha256: str) -> None:
     connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:sha256, 1))"), {"sha256": sha256})
 
 
-def find_content(connection: Connection, sha256: str) -> int | None:
-    """Returns the id of a content that is kept already."""
-    return connection.execute(text("SELECT id FROM media_files WHERE sha256 = :sha256"), {"sha256": sha256}).scalar()
-
-
-def contents_of_size(connection: Connection, size: int) -> list[str]:
-    """Returns the sha256 of every kept content of a size in bytes: the candidates for an exact duplicate."""
-    return list(connection.execute(text("SELECT sha256 FROM media_files WHERE size = :size"), {"size": size}).scalars())
+def with_apple_checksum(connection: Connection, checksum: str, size: int) -> int | None:
+    """Returns the kept content that has Apple's checksum and a size in bytes, None when there is none."""
+    found = connection.execute(
+        text("SELECT id FROM media_files WHERE size = :size AND apple_checksum = :checksum"),
+        {"size": size, "checksum": checksum},
+    ).scalars()
+    return next(iter(found), None)
 
 
 def add_content(connection: Connection, values: Mapping[str, object]) -> int:
@@ -102,6 +101,25 @@ def with_content_identifier(connection: Connection, identifier: str) -> list[int
             text("SELECT id FROM media_files WHERE content_identifier = :identifier ORDER BY id"),
             {"identifier": identifier},
         ).scalars()
+    )
+
+
+_LOOK = (
+    "phash, thumbnail_path, width, height, orientation, duration_seconds, make, model, content_identifier, "
+    "image_unique_id, subsec, has_gps, state, reason"
+)
+_LOOK_VALUES = ", ".join(f"{name.strip()} = :{name.strip()}" for name in _LOOK.split(","))
+
+
+def record_look(connection: Connection, media_file_id: int, values: Mapping[str, object]) -> None:
+    """Writes what another look at a content found; one that turns out to be whole is compared and compressed anew."""
+    connection.execute(
+        text(
+            f"UPDATE media_files SET {_LOOK_VALUES}, "
+            "deduplicated_at = CASE WHEN :state = 'damaged' THEN deduplicated_at END, "
+            "plan_fingerprint = CASE WHEN :state = 'damaged' THEN plan_fingerprint END WHERE id = :id"
+        ),
+        {**{name.strip(): values[name.strip()] for name in _LOOK.split(",")}, "id": media_file_id},
     )
 
 
@@ -166,23 +184,13 @@ def add_duplicate(
     return result.rowcount == 1
 
 
-def left_in_place_at(connection: Connection, media_file_id: int, root: str, path: str) -> None:
-    """Follows an original that is left in its source to its new name; one that we keep stays where it is."""
-    connection.execute(
-        text(
-            "UPDATE media_files SET stored_root = :root, stored_path = :path "
-            "WHERE id = :id AND stored_root LIKE 'source:%'"
-        ),
-        {"id": media_file_id, "root": root, "path": path},
-    )
-
-
 def acknowledge(connection: Connection, media_file_id: int) -> bool:
-    """Records that a person has seen that a file is damaged; returns whether it was news."""
+    """Records that a person has seen that a file is damaged or missing; returns whether it was news."""
     result = connection.execute(
         text(
-            "UPDATE media_files SET acknowledged_at = now() "
-            "WHERE id = :id AND state = 'damaged' AND acknowledged_at IS NULL"
+            "UPDATE media_files SET acknowledged_at = now() WHERE id = :id AND ("
+            "(state = 'damaged' AND acknowledged_at IS NULL) "
+            "OR (missing_since IS NOT NULL AND coalesce(acknowledged_at < missing_since, true)))"
         ),
         {"id": media_file_id},
     )

@@ -24,11 +24,16 @@ class NewerSchema(Exception):
     """The database was written by a newer version of this program."""
 
 
-def _config(connection: Connection) -> Config:
+def _config(connection: Connection | None = None) -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
     return config
+
+
+def newest_version() -> str:
+    """Returns the revision that this program brings databases to."""
+    return str(ScriptDirectory.from_config(_config()).get_current_head())
 
 
 def schema_version(connection: Connection) -> str | None:

@@ -28,6 +28,8 @@ to_release = WorkQuery(
     date="m.partition_date",
 )
 
+_AT_HAND = "m.missing_since IS NULL"  # of what is missing nothing can be made; what was made of it stays
+
 
 @dataclass(frozen=True, slots=True)
 class TierDates:
@@ -47,7 +49,7 @@ def to_compress(tiers: Sequence[TierDates], *, aged: bool = True) -> WorkQuery:
     """
     undecided = "m.deduplicated_at IS NOT NULL AND m.plan_fingerprint IS NULL"
     if not aged:
-        return WorkQuery(COMPRESSED, "media_files m", "m", undecided, "m.partition_date")
+        return WorkQuery(COMPRESSED, "media_files m", "m", f"{undecided} AND {_AT_HAND}", "m.partition_date")
     stale = []
     params: dict[str, object] = {}
     for number, tier in enumerate(tiers):
@@ -60,7 +62,7 @@ def to_compress(tiers: Sequence[TierDates], *, aged: bool = True) -> WorkQuery:
         params[f"fingerprint_{number}"] = tier.fingerprint
         params[f"tier_first_{number}"] = tier.first
         params[f"tier_last_{number}"] = tier.last
-    where = f"(({undecided}) OR {' OR '.join(stale)})"
+    where = f"(({undecided}) OR {' OR '.join(stale)}) AND {_AT_HAND}"
     return WorkQuery(COMPRESSED, "media_files m", "m", where, "m.partition_date", params)
 
 
@@ -75,31 +77,34 @@ class Rendition:
     size: int
 
 
+_DECIDE = """
+    INSERT INTO renditions (media_file_id, plan_fingerprint, tier, generation, outcome, path, sha256, size,
+        width, height, format, detail, seconds, run_id)
+    VALUES (:media_file_id, :plan_fingerprint, :tier,
+        (SELECT count(*) + 1 FROM renditions WHERE media_file_id = :media_file_id AND outcome = 'made'),
+        :outcome, :path, :sha256, :size, :width, :height, :format, :detail, :seconds, :run_id)
+"""
+# The same bytes under the same settings are the rendition that there was: it becomes the present one again.
+_MADE_BEFORE = """
+    ON CONFLICT (media_file_id, plan_fingerprint, sha256) DO UPDATE SET
+        superseded_at = NULL, release_after = NULL, trash_path = NULL, retired_at = NULL
+"""
+_KEPT_BEFORE = """
+    ON CONFLICT (media_file_id, plan_fingerprint) WHERE outcome = 'kept_original' DO UPDATE SET
+        tier = EXCLUDED.tier, detail = EXCLUDED.detail, seconds = EXCLUDED.seconds, run_id = EXCLUDED.run_id
+"""
+
+
 def record_decision(connection: Connection, values: Mapping[str, object]) -> int:
     """Writes what was decided for a content under one fingerprint and makes it the present decision.
+
+    What was made before and has other bytes keeps its row, so that it is recognised wherever it turns up.
 
     Returns:
         The rendition row's id.
     """
-    rendition_id: int = connection.execute(
-        text(
-            """
-            INSERT INTO renditions (media_file_id, plan_fingerprint, tier, generation, outcome, path, sha256, size,
-                width, height, format, detail, seconds, run_id)
-            VALUES (:media_file_id, :plan_fingerprint, :tier,
-                (SELECT count(*) + 1 FROM renditions WHERE media_file_id = :media_file_id AND outcome = 'made'
-                    AND plan_fingerprint <> :plan_fingerprint),
-                :outcome, :path, :sha256, :size, :width, :height, :format, :detail, :seconds, :run_id)
-            ON CONFLICT (media_file_id, plan_fingerprint) DO UPDATE SET tier = EXCLUDED.tier,
-                outcome = EXCLUDED.outcome, path = EXCLUDED.path, sha256 = EXCLUDED.sha256, size = EXCLUDED.size,
-                width = EXCLUDED.width, height = EXCLUDED.height, format = EXCLUDED.format,
-                detail = EXCLUDED.detail, seconds = EXCLUDED.seconds, run_id = EXCLUDED.run_id, retired_at = NULL,
-                superseded_at = NULL, release_after = NULL, trash_path = NULL
-            RETURNING id
-            """
-        ),
-        dict(values),
-    ).scalar_one()
+    before = _MADE_BEFORE if values["outcome"] == "made" else _KEPT_BEFORE
+    rendition_id: int = connection.execute(text(f"{_DECIDE} {before} RETURNING id"), dict(values)).scalar_one()
     connection.execute(
         text(
             "UPDATE renditions SET superseded_at = now() WHERE media_file_id = :id AND id <> :present "
@@ -122,6 +127,35 @@ def record_decision(connection: Connection, values: Mapping[str, object]) -> int
     return rendition_id
 
 
+def keep_present(connection: Connection, media_file_id: int, fingerprint: str) -> bool:
+    """Makes the present rendition the decision again, when it was made under a fingerprint; returns whether it was."""
+    result = connection.execute(
+        text(
+            "UPDATE media_files m SET plan_fingerprint = :fingerprint FROM renditions r "
+            "WHERE m.id = :id AND r.id = m.rendition_id AND r.plan_fingerprint = :fingerprint"
+        ),
+        {"id": media_file_id, "fingerprint": fingerprint},
+    )
+    return result.rowcount == 1
+
+
+def path_of_same(connection: Connection, media_file_id: int, fingerprint: str, sha256: str) -> str | None:
+    """Returns where the same bytes, made under the same settings before, stand or stood."""
+    return connection.execute(
+        text(
+            "SELECT path FROM renditions WHERE media_file_id = :id AND plan_fingerprint = :fingerprint "
+            "AND sha256 = :sha256"
+        ),
+        {"id": media_file_id, "fingerprint": fingerprint, "sha256": sha256},
+    ).scalar()
+
+
+def path_is_free(connection: Connection, path: str) -> bool:
+    """Returns whether no rendition has a path, and keeps it free for this transaction."""
+    connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:path, 2))"), {"path": path})
+    return connection.execute(text("SELECT 1 FROM renditions WHERE path = :path"), {"path": path}).scalar() is None
+
+
 def forget_decisions(connection: Connection, first: date, last: date) -> None:
     """Makes the engine decide again for some days; what stands remains until then."""
     connection.execute(
@@ -137,16 +171,13 @@ def is_our_rendition(connection: Connection, sha256: str) -> int | None:
     ).scalar()
 
 
-def made_in(connection: Connection, first: date, last: date) -> list[tuple[int, str, str, int, str]]:
-    """Returns (content, original's path, rendition's path, size, sha256) of the present renditions of some days."""
-    rows = connection.execute(
-        text(
-            "SELECT m.id, m.stored_path, r.path, r.size, r.sha256 FROM media_files m "
-            "JOIN renditions r ON r.id = m.rendition_id WHERE m.partition_date BETWEEN :first AND :last ORDER BY m.id"
-        ),
-        {"first": first, "last": last},
-    )
-    return [(row.id, row.stored_path, row.path, row.size, row.sha256) for row in rows]
+def standing_rendition(connection: Connection, sha256: str) -> tuple[str, int] | None:
+    """Returns path and size of a rendition with these bytes that was not moved away."""
+    row = connection.execute(
+        text("SELECT path, size FROM renditions WHERE sha256 = :sha256 AND retired_at IS NULL ORDER BY id LIMIT 1"),
+        {"sha256": sha256},
+    ).one_or_none()
+    return None if row is None else (row.path, row.size)
 
 
 def largest_savings(connection: Connection, run_id: str, limit: int = 10) -> list[tuple[str, int, int, str]]:
@@ -170,6 +201,7 @@ class Held:
     remote_path: str
     role: str
     state: str
+    remote_ids: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +209,6 @@ class Superseded:
     """A rendition that a newer decision has replaced.
 
     Attributes:
-        trash_path: Where it is to go below the trash, once that was decided.
         held: Who was sent exactly these bytes.
     """
 
@@ -186,7 +217,6 @@ class Superseded:
     path: str
     sha256: str
     size: int
-    trash_path: str | None
     held: tuple[Held, ...]
 
 
@@ -194,7 +224,7 @@ def load_superseded(connection: Connection, ids: Sequence[int]) -> list[Supersed
     """Returns superseded renditions in the order of `ids`; one that has become the present one is left out."""
     rows = connection.execute(
         text(
-            f"SELECT r.id, r.media_file_id, r.path, r.sha256, r.size, r.trash_path FROM {to_release.table} "
+            f"SELECT r.id, r.media_file_id, r.path, r.sha256, r.size FROM {to_release.table} "
             f"WHERE r.id = ANY(:ids) AND {to_release.where}"
         ),
         {"ids": list(ids)},
@@ -202,7 +232,7 @@ def load_superseded(connection: Connection, ids: Sequence[int]) -> list[Supersed
     held: dict[int, list[Held]] = {}
     for row in connection.execute(
         text(
-            "SELECT r.id, d.destination, d.remote_path, d.role, d.state FROM renditions r "
+            "SELECT r.id, d.destination, d.remote_path, d.role, d.state, d.remote_ids FROM renditions r "
             "JOIN bundle_members b ON b.media_file_id = r.media_file_id "
             "JOIN deliveries d ON d.bundle_member_id = b.id AND d.sha256 = r.sha256 "
             "WHERE r.id = ANY(:ids) ORDER BY d.id"
@@ -211,9 +241,7 @@ def load_superseded(connection: Connection, ids: Sequence[int]) -> list[Supersed
     ):
         held.setdefault(row[0], []).append(Held(*row[1:]))
     found = {
-        row.id: Superseded(
-            row.id, row.media_file_id, row.path, row.sha256, row.size, row.trash_path, tuple(held.get(row.id, ()))
-        )
+        row.id: Superseded(row.id, row.media_file_id, row.path, row.sha256, row.size, tuple(held.get(row.id, ())))
         for row in rows
     }
     return [found[row_id] for row_id in ids if row_id in found]
@@ -225,6 +253,11 @@ def intend_release(connection: Connection, rendition_id: int, trash_path: str) -
         text("UPDATE renditions SET trash_path = :path WHERE id = :id AND retired_at IS NULL"),
         {"id": rendition_id, "path": trash_path},
     )
+
+
+def release_place(connection: Connection, rendition_id: int) -> str | None:
+    """Returns where a rendition is about to go below the trash, None when that was not decided."""
+    return connection.execute(text("SELECT trash_path FROM renditions WHERE id = :id"), {"id": rendition_id}).scalar()
 
 
 def retire(connection: Connection, rendition_id: int, trash_path: str) -> None:

@@ -12,21 +12,13 @@ from datetime import date, datetime
 
 from sqlalchemy import Connection, text
 
+from catalog import standing
 from catalog.work import WorkQuery
 
 
 @dataclass(frozen=True, slots=True)
-class SourceState:
-    """What the catalog remembers of a source's last listing."""
-
-    location: str
-    file_count: int
-    away_since: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One observation that waits to be stored."""
+    """One observation; `media_file_id` is None while it waits to be stored."""
 
     id: int
     source: str
@@ -40,9 +32,13 @@ class SourceFile:
     capture_provenance: str
     capture_flag: str | None
     partition_date: date
+    media_file_id: int | None
+    local_path: str | None
 
 
 ORIGINALS = "folder_originals"
+ICLOUD_ORIGINALS = "icloud_originals"
+STORING = (ORIGINALS, ICLOUD_ORIGINALS)  # the stages that work on observations
 to_store = WorkQuery(
     stage=ORIGINALS,
     table="source_files s",
@@ -52,13 +48,32 @@ to_store = WorkQuery(
 )
 
 
-def to_store_from(names: Sequence[str]) -> WorkQuery:
+def to_store_from(names: Sequence[str], stage: str = ORIGINALS) -> WorkQuery:
     """Returns the observations that wait, of some sources: those that are switched on and there."""
-    return replace(to_store, where=f"{to_store.where} AND s.source = ANY(:sources)", params={"sources": list(names)})
+    where = f"{to_store.where} AND s.source = ANY(:sources)"
+    return replace(to_store, stage=stage, where=where, params={"sources": list(names)})
 
 
-def register_source(connection: Connection, name: str, kind: str, location: str) -> SourceState:
-    """Makes a source known and returns what is remembered of it."""
+def to_store_or_look_at_again(names: Sequence[str], roots: Sequence[str], run_id: str) -> WorkQuery:
+    """Returns what waits, and the observations that damaged contents were kept from.
+
+    Args:
+        names: The sources that are switched on and there.
+        roots: The roots in which contents can be read.
+        run_id: The run that asks; what it has looked at itself is not due a second time.
+    """
+    again = (
+        "s.state = 'kept' AND s.media_file_id IN (SELECT m.id FROM media_files m WHERE m.state = 'damaged' "
+        "AND m.missing_since IS NULL AND m.stored_root = ANY(:roots) AND NOT EXISTS (SELECT 1 FROM pipeline_logs l "
+        "WHERE l.media_file_id = m.id AND l.run_id = :run_id AND l.stage = :look_stage))"
+    )
+    waiting = to_store_from(names)
+    params = {**waiting.params, "roots": list(roots), "run_id": run_id, "look_stage": ORIGINALS}
+    return replace(waiting, where=f"(({waiting.where}) OR ({again}))", params=params)
+
+
+def register_source(connection: Connection, name: str, kind: str, location: str) -> None:
+    """Makes a source known."""
     connection.execute(
         text(
             "INSERT INTO sources (name, kind, location) VALUES (:name, :kind, :location) "
@@ -66,10 +81,6 @@ def register_source(connection: Connection, name: str, kind: str, location: str)
         ),
         {"name": name, "kind": kind, "location": location},
     )
-    row = connection.execute(
-        text("SELECT location, file_count, away_since FROM sources WHERE name = :name"), {"name": name}
-    ).one()
-    return SourceState(row.location, row.file_count, row.away_since)
 
 
 def record_listing(connection: Connection, name: str, file_count: int) -> None:
@@ -103,20 +114,23 @@ def add_observations(connection: Connection, rows: Sequence[Mapping[str, object]
     connection.execute(
         text(
             """
-            INSERT INTO source_files (source, source_id, version, folder, stem_key, kind, size, mtime_ns,
+            INSERT INTO source_files (source, source_id, version, folder, stem_key, kind, size, mtime_ns, role,
                 capture_local, capture_offset_minutes, capture_provenance, capture_flag, partition_date)
-            VALUES (:source, :source_id, :version, :folder, :stem_key, :kind, :size, :mtime_ns,
+            VALUES (:source, :source_id, :version, :folder, :stem_key, :kind, :size, :mtime_ns, :role,
                 :capture_local, :capture_offset_minutes, :capture_provenance, :capture_flag, :partition_date)
             ON CONFLICT (source, source_id, version) DO UPDATE SET gone_at = NULL,
                 state = CASE WHEN source_files.state = 'superseded' THEN 'pending' ELSE source_files.state END
             """
         ),
-        list(rows),
+        [{"role": None, **row} for row in rows],
     )
+    standing.came_back(connection, rows)
 
 
 def mark_gone(connection: Connection, ids: Iterable[int]) -> int:
     """Records that files are no longer where they were seen. Nothing here is deleted by that.
+
+    A content that was left in one of them is followed to another file with its bytes, or is missing from now on.
 
     Returns:
         How many had never been stored.
@@ -128,9 +142,10 @@ def mark_gone(connection: Connection, ids: Iterable[int]) -> int:
         text("UPDATE source_files SET gone_at = now() WHERE id = ANY(:ids) AND gone_at IS NULL"), {"ids": wanted}
     )
     connection.execute(
-        text("DELETE FROM work WHERE stage = :stage AND row_id = ANY(:ids) AND error IS NOT NULL"),
-        {"stage": ORIGINALS, "ids": wanted},
+        text("DELETE FROM work WHERE stage = ANY(:stages) AND row_id = ANY(:ids) AND error IS NOT NULL"),
+        {"stages": list(STORING), "ids": wanted},
     )
+    standing.follow_gone(connection, wanted)
     result = connection.execute(
         text(
             "UPDATE source_files SET state = 'superseded', reason = 'it was gone before it was stored' "
@@ -160,12 +175,76 @@ def group_dates(connection: Connection, source: str, groups: Sequence[tuple[str,
     return {(row.folder, row.stem_key): row.partition_date for row in rows}
 
 
+@dataclass(frozen=True, slots=True)
+class Sibling:
+    """A file that shares a folder and a stem with another; `waits` while it is not stored."""
+
+    id: int
+    source_id: str
+    kind: str
+    partition_date: date
+    waits: bool
+
+
+def present_siblings(connection: Connection, source_file_id: int) -> list[Sibling]:
+    """Returns what stands beside an observation under its stem, itself included."""
+    rows = connection.execute(
+        text(
+            "SELECT s.id, s.source_id, s.kind, s.partition_date, s.state IN ('pending', 'failed') FROM source_files o "
+            "JOIN source_files s ON s.source = o.source AND s.folder = o.folder AND s.stem_key = o.stem_key "
+            "WHERE o.id = :id AND s.gone_at IS NULL AND s.state <> 'superseded' ORDER BY s.id"
+        ),
+        {"id": source_file_id},
+    )
+    return [Sibling(*row) for row in rows]
+
+
+def set_capture_date(
+    connection: Connection,
+    source_file_id: int,
+    local: datetime,
+    offset_minutes: int | None,
+    provenance: str,
+    *,
+    flag: str | None,
+    partition_date: date,
+) -> None:
+    """Dates an observation that waits to be stored."""
+    connection.execute(
+        text(
+            "UPDATE source_files SET capture_local = :local, capture_offset_minutes = :offset, "
+            "capture_provenance = :provenance, capture_flag = :flag, partition_date = :day "
+            "WHERE id = :id AND state IN ('pending', 'failed')"
+        ),
+        {
+            "id": source_file_id,
+            "local": local,
+            "offset": offset_minutes,
+            "provenance": provenance,
+            "flag": flag,
+            "day": partition_date,
+        },
+    )
+
+
+def move_to_day(connection: Connection, ids: Sequence[int], day: date, flag: str | None) -> None:
+    """Gives observations that wait to be stored the day of their lead."""
+    connection.execute(
+        text(
+            "UPDATE source_files SET partition_date = :day, capture_flag = :flag "
+            "WHERE id = ANY(CAST(:ids AS bigint[])) AND state IN ('pending', 'failed')"
+        ),
+        {"ids": list(ids), "day": day, "flag": flag},
+    )
+
+
 def load_source_files(connection: Connection, ids: Sequence[int]) -> list[SourceFile]:
     """Returns observations in the order of `ids`."""
     rows = connection.execute(
         text(
             "SELECT id, source, source_id, version, kind, size, mtime_ns, capture_local, capture_offset_minutes, "
-            "capture_provenance, capture_flag, partition_date FROM source_files WHERE id = ANY(:ids)"
+            "capture_provenance, capture_flag, partition_date, media_file_id, local_path FROM source_files "
+            "WHERE id = ANY(:ids)"
         ),
         {"ids": list(ids)},
     )
@@ -204,6 +283,26 @@ def kept_observation_is_gone(connection: Connection, media_file_id: int) -> bool
     return int(present) == 0
 
 
+def declared_roles(connection: Connection, source: str, folder: str, stem_key: str) -> dict[int, str]:
+    """Returns what each stored file of a group is to it, where the source itself says so, by content."""
+    rows = connection.execute(
+        text(
+            "SELECT media_file_id, role FROM source_files WHERE source = :source AND folder = :folder "
+            "AND stem_key = :stem_key AND media_file_id IS NOT NULL AND role IS NOT NULL ORDER BY id"
+        ),
+        {"source": source, "folder": folder, "stem_key": stem_key},
+    )
+    return {row.media_file_id: row.role for row in rows}
+
+
+def is_kept_from_another(connection: Connection, media_file_id: int) -> bool:
+    """Returns whether a content has an observation that it was kept from, there or gone."""
+    found = connection.execute(
+        text("SELECT 1 FROM source_files WHERE media_file_id = :id AND state = 'kept'"), {"id": media_file_id}
+    ).scalar()
+    return found is not None
+
+
 def observations_of(connection: Connection, media_file_ids: Sequence[int]) -> list[tuple[int, str, str, str, str]]:
     """Returns (content, source, folder, stem key, path) of every observation of some contents."""
     rows = connection.execute(
@@ -228,12 +327,22 @@ def siblings(connection: Connection, source: str, folder: str, stem_key: str) ->
     return [(row.media_file_id, row.source_id) for row in rows]
 
 
-def unresolved_bytes(connection: Connection) -> tuple[int, int]:
-    """Returns how many observed files wait to be stored, and their size in bytes."""
-    row = connection.execute(
-        text(
-            "SELECT count(*) AS n, coalesce(sum(size), 0) AS bytes FROM source_files "
-            "WHERE state IN ('pending', 'failed')"
-        )
-    ).one()
-    return int(row.n), int(row.bytes)
+def waiting(connection: Connection, ids: Sequence[int]) -> set[int]:
+    """Returns those of some observations whose bytes are still to come."""
+    rows = connection.execute(
+        text("SELECT id FROM source_files WHERE id = ANY(:ids) AND state IN ('pending', 'failed')"), {"ids": list(ids)}
+    )
+    return set(rows.scalars())
+
+
+def siblings_of(connection: Connection, source_file_id: int) -> list[int]:
+    """Returns the contents that share an observation's folder and stem."""
+    return list(
+        connection.execute(
+            text(
+                "SELECT DISTINCT s.media_file_id FROM source_files o JOIN source_files s ON s.source = o.source "
+                "AND s.folder = o.folder AND s.stem_key = o.stem_key WHERE o.id = :id AND s.media_file_id IS NOT NULL"
+            ),
+            {"id": source_file_id},
+        ).scalars()
+    )

@@ -135,6 +135,7 @@ media_files = Table(
     Column("has_gps", Boolean, nullable=False, server_default="false"),
     Column("state", Text, nullable=False),
     Column("reason", Text),
+    _when("missing_since", required=False),
     _when("acknowledged_at", required=False),
     _when("deduplicated_at", required=False),
     Column("plan_fingerprint", String(12)),
@@ -145,7 +146,15 @@ media_files = Table(
     CheckConstraint("size >= 0", name="size"),
     CheckConstraint("state <> 'damaged' OR reason IS NOT NULL", name="damaged_has_reason"),
     CheckConstraint("phash IS NULL OR octet_length(phash) = 32", name="phash_length"),
-    UniqueConstraint("stored_root", "stored_path"),
+    # A path of a source may hold several contents, one after the other; a path of ours holds one for ever.
+    Index("uq_media_files_stored_path", "stored_path", unique=True, postgresql_where=text("stored_root = 'originals'")),
+    Index(
+        "ix_media_files_left_in_place",
+        "stored_root",
+        "stored_path",
+        postgresql_where=text("stored_root <> 'originals'"),
+    ),
+    Index("ix_media_files_missing", "partition_date", postgresql_where=text("missing_since IS NOT NULL")),
     Index("ix_media_files_partition_date", "partition_date", "id"),
     Index("ix_media_files_to_deduplicate", "partition_date", "id", postgresql_where=text("deduplicated_at IS NULL")),
     Index("ix_media_files_to_compress", "partition_date", "id", postgresql_where=text("plan_fingerprint IS NULL")),
@@ -171,6 +180,10 @@ source_files = Table(
     Column("kind", Text, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("mtime_ns", BigInteger, nullable=False),
+    # What it is to its bundle, where the source itself says so; a folder's files are told apart by what they hold.
+    Column("role", Text),
+    # Where the same bytes lie on this machine already, so that they need not be downloaded.
+    Column("local_path", Text),
     Column("capture_local", DateTime(timezone=False), nullable=False),
     Column("capture_offset_minutes", SmallInteger),
     Column("capture_provenance", Text, nullable=False),
@@ -186,6 +199,7 @@ source_files = Table(
     UniqueConstraint("source", "source_id", "version"),
     _one_of("kind", "photo", "raw", "video", "sidecar"),
     _one_of("state", "pending", "failed", "kept", "duplicate", "renamed", "rejected", "superseded"),
+    _one_of("role", "lead", "live_video", "raw", "edit", "sidecar"),
     CheckConstraint(
         "(state IN ('kept', 'duplicate', 'renamed')) = (media_file_id IS NOT NULL)", name="settled_has_content"
     ),
@@ -200,6 +214,8 @@ source_files = Table(
     Index("ix_source_files_partition_date", "partition_date", "id"),
     Index("ix_source_files_siblings", "source", "folder", "stem_key"),
     Index("ix_source_files_media_file_id", "media_file_id"),
+    # Files of iCloud alone have a role, and their version is Apple's checksum.
+    Index("ix_source_files_apple_checksum", "version", postgresql_where=text("role IS NOT NULL")),
     Index(
         "uq_source_files_one_kept",
         "media_file_id",
@@ -253,6 +269,12 @@ bundle_members = Table(
     _one_of("role", "lead", "live_video", "raw", "edit", "sidecar"),
     Index("ix_bundle_members_media_file_id", "media_file_id"),
     Index("ix_bundle_members_no_library_path", "partition_date", "id", postgresql_where=text("library_path IS NULL")),
+    Index(
+        "ix_bundle_members_to_show_anew",
+        "partition_date",
+        "id",
+        postgresql_where=text("library_path IS NOT NULL AND library_target IS NULL"),
+    ),
 )
 
 duplicate_files = Table(
@@ -300,10 +322,18 @@ renditions = Table(
     _when("release_after", required=False),
     Column("trash_path", Text),
     _when("retired_at", required=False),
-    UniqueConstraint("media_file_id", "plan_fingerprint"),
+    # Every rendition that was ever made keeps its row: by its hash it is recognised, and delivered.
+    UniqueConstraint("media_file_id", "plan_fingerprint", "sha256"),
     _one_of("outcome", "made", "kept_original"),
     CheckConstraint(
         "(outcome = 'made') = (path IS NOT NULL AND sha256 IS NOT NULL AND size IS NOT NULL)", name="made_has_file"
+    ),
+    Index(
+        "uq_renditions_kept_original",
+        "media_file_id",
+        "plan_fingerprint",
+        unique=True,
+        postgresql_where=text("outcome = 'kept_original'"),
     ),
     Index("ix_renditions_sha256", "sha256"),
     Index("ix_renditions_run_id", "run_id"),
@@ -357,6 +387,7 @@ deliveries = Table(
     Column("remote_ids", JSONB, nullable=False, server_default="{}"),
     Column("evidence", JSONB),
     _when("evidence_at", required=False),
+    _when("seen_at", required=False),
     Column("partition_date", Date, nullable=False),
     _when("created_at"),
     _when("changed_at"),
@@ -376,6 +407,7 @@ deliveries = Table(
         postgresql_where=text("state <> 'verified'"),
     ),
     Index("ix_deliveries_partition_date", "destination", "partition_date", "id"),
+    Index("ix_deliveries_seen", "destination", "seen_at", "id", postgresql_where=text("state = 'verified'")),
     Index(
         "ix_deliveries_replacing",
         "destination",
@@ -383,6 +415,45 @@ deliveries = Table(
         "id",
         postgresql_where=text("replaces_path IS NOT NULL"),
     ),
+    # What we uploaded to iCloud, or are about to: it comes back by the changes feed under this name.
+    Index(
+        "ix_deliveries_master",
+        text("(remote_ids ->> 'master')"),
+        postgresql_where=text("(remote_ids ->> 'master') IS NOT NULL"),
+    ),
+    Index(
+        "ix_deliveries_other_evidence",
+        "destination",
+        postgresql_where=text("state = 'verified' AND (evidence ->> 'sha256') IS DISTINCT FROM sha256"),
+    ),
+)
+
+# What does not go to a destination, and why; each member is asked about again when it has something new to stage.
+left_out = Table(
+    "left_out",
+    metadata,
+    Column("destination", Text, primary_key=True),
+    Column("bundle_member_id", BigInteger, ForeignKey(f"{SCHEMA}.bundle_members.id"), primary_key=True),
+    Column("reason", Text, nullable=False),
+    # Whether it stays so when the destination's settings change: a person took it away there.
+    Column("for_good", Boolean, nullable=False, server_default="false"),
+    Column("partition_date", Date, nullable=False),
+    _when("decided_at"),
+    Index("ix_left_out_bundle_member_id", "bundle_member_id"),
+)
+
+# What the checks that look at the disks found and no later look has found sound.
+check_findings = Table(
+    "check_findings",
+    metadata,
+    Column("check_name", Text, primary_key=True),
+    Column("media_file_id", BigInteger, ForeignKey(f"{SCHEMA}.media_files.id"), primary_key=True),
+    Column("partition_date", Date, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    _when("looked_at"),
+    _when("acknowledged_at", required=False),
+    Index("ix_check_findings_media_file_id", "media_file_id"),
 )
 
 pipeline_logs = Table(
@@ -412,4 +483,69 @@ pipeline_metrics = Table(
     Column("value", Float, nullable=False),
     Index("ix_pipeline_metrics_name", "name", "at"),
     Index("ix_pipeline_metrics_run_id", "run_id"),
+)
+
+# How the sign-in of one Apple account stands. No secret is here: the session lives in files of its own.
+icloud_accounts = Table(
+    "icloud_accounts",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("needs", Text),
+    Column("needs_detail", Text),
+    _when("signed_in_at", required=False),
+    _when("trusted_at", required=False),
+    _when("code_asked_at", required=False),
+    Column("code_by", Text),
+    Column("code_phone", JSONB),
+    _when("throttled_until", required=False),
+    Column("throttled_count", Integer, nullable=False, server_default="0"),
+    _when("changed_at"),
+    _one_of("needs", "code", "password", "unlock", "terms", "web_access", "security_key"),
+    _one_of("code_by", "device", "sms"),
+)
+
+# How far the changes feed of one library was read.
+icloud_libraries = Table(
+    "icloud_libraries",
+    metadata,
+    Column("source", Text, ForeignKey(f"{SCHEMA}.sources.name"), primary_key=True),
+    Column("account", Text, nullable=False),
+    Column("zone", JSONB, nullable=False),
+    Column("sync_token", Text),
+    Column("apple_count", BigInteger),
+    # When the reading from the beginning began: what was last seen before it has left iCloud meanwhile.
+    _when("reading_since", required=False),
+    _when("complete_at", required=False),
+    _when("synced_at", required=False),
+)
+
+# What Apple's feed said, reduced to what we keep of it: halves of an asset come in any order and on any page.
+icloud_records = Table(
+    "icloud_records",
+    metadata,
+    _id(),
+    Column("source", Text, ForeignKey(f"{SCHEMA}.sources.name"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("parent", Text),
+    Column("state", Text, nullable=False),
+    Column("fields", JSONB, nullable=False),
+    Column("change_tag", Text),
+    # Why a photo brings no file.
+    Column("reason", Text),
+    # Since when what its sidecar says is no longer all that iCloud says, and the day of its file; only of photos.
+    _when("sidecar_due", required=False),
+    Column("sidecar_day", Date),
+    _when("seen_at"),
+    UniqueConstraint("source", "name"),
+    CheckConstraint("sidecar_due IS NULL OR sidecar_day IS NOT NULL", name="sidecar_day"),
+    _one_of("kind", "master", "asset", "album", "relation"),
+    _one_of("state", "live", "hidden", "deleted", "gone"),
+    Index("ix_icloud_records_parent", "source", "parent"),
+    Index("ix_icloud_records_live_assets", "source", postgresql_where=text("kind = 'asset' AND state = 'live'")),
+    Index("ix_icloud_records_without_file", "source", postgresql_where=text("reason IS NOT NULL")),
+    Index("ix_icloud_records_sidecar_due", "sidecar_day", "id", postgresql_where=text("sidecar_due IS NOT NULL")),
+    Index(
+        "ix_icloud_records_album", "source", text("(fields ->> 'album')"), postgresql_where=text("kind = 'relation'")
+    ),
 )

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import Literal
 
 from sqlalchemy import Connection, text
 
-from catalog.leases import LIVING_LEASES
+from catalog.leases import JUST_CLAIMED, LIVING_LEASES
 
 Redo = Literal["none", "failed", "all"]
 
@@ -49,6 +49,9 @@ class Scope:
     last: date
 
 
+ALL_DAYS = Scope(date.min, date.max)
+
+
 @dataclass(frozen=True, slots=True)
 class ClaimRules:
     """Under which rules rows are claimed.
@@ -64,11 +67,12 @@ class ClaimRules:
     max_attempts: int
 
 
-# A row that is nobody's at the moment. Failed rows keep the lease that failed them, so that one run
-# never meets the same failure twice.
+# A row that is somebody's, or that waits. Failed rows, and those that were put off, keep the lease that
+# did so, so that one run never meets the same one twice.
 _TAKEN = f"""
     EXISTS (SELECT 1 FROM work w WHERE w.stage = :stage AND w.row_id = {{row}} AND (
         w.lease_id IN ({LIVING_LEASES})
+        OR (w.error IS NULL AND w.not_before > now() AND :redo <> 'all')
         OR (w.error IS NOT NULL AND (:redo = 'none'
             OR (:redo = 'failed' AND (w.not_before > now() OR w.attempts >= :max_attempts))))))
 """
@@ -93,7 +97,8 @@ def claim(connection: Connection, query: WorkQuery, scope: Scope, rules: ClaimRu
         ), taken AS (
             INSERT INTO work AS w (stage, row_id, lease_id, partition_date)
             SELECT :stage, row_id, :lease_id, day FROM due
-            ON CONFLICT (stage, row_id) DO UPDATE SET lease_id = :lease_id, changed_at = now()
+            ON CONFLICT (stage, row_id) DO UPDATE SET lease_id = :lease_id, changed_at = now(),
+                not_before = CASE WHEN w.error IS NOT NULL THEN w.not_before END
             WHERE w.lease_id IS NULL OR w.lease_id NOT IN ({LIVING_LEASES})
             RETURNING row_id
         )
@@ -127,7 +132,7 @@ def finish(connection: Connection, stage: str, row_id: int, lease_id: int) -> bo
 
 def fail(
     connection: Connection, stage: str, row_id: int, lease_id: int, error: str, backoff_seconds: Sequence[float]
-) -> bool:
+) -> int:
     """Records a failure of one row.
 
     Args:
@@ -139,15 +144,15 @@ def fail(
         backoff_seconds: How long to leave it alone, by number of attempts; the last value repeats.
 
     Returns:
-        False when the claim is no longer this lease's.
+        How often it has failed by now; 0 when the claim is no longer this lease's.
     """
     steps = list(backoff_seconds)
-    result = connection.execute(
+    attempts = connection.execute(
         text(
             """
             UPDATE work SET attempts = attempts + 1, error = :error, changed_at = now(),
                 not_before = now() + make_interval(secs => (CAST(:steps AS float8[]))[LEAST(attempts + 1, :count)])
-            WHERE stage = :stage AND row_id = :row_id AND lease_id = :lease_id
+            WHERE stage = :stage AND row_id = :row_id AND lease_id = :lease_id RETURNING attempts
             """
         ),
         {
@@ -158,15 +163,40 @@ def fail(
             "steps": steps,
             "count": len(steps),
         },
+    ).scalar()
+    return int(attempts or 0)
+
+
+def defer(connection: Connection, stage: str, row_id: int, lease_id: int, seconds: float) -> bool:
+    """Puts a row off: it is left alone for a while, which counts neither as an attempt nor as a failure.
+
+    Returns:
+        False when the claim is no longer this lease's.
+    """
+    result = connection.execute(
+        text(
+            "UPDATE work SET error = NULL, changed_at = now(), not_before = now() + make_interval(secs => :seconds) "
+            "WHERE stage = :stage AND row_id = :row_id AND lease_id = :lease_id"
+        ),
+        {"stage": stage, "row_id": row_id, "lease_id": lease_id, "seconds": seconds},
     )
     return result.rowcount == 1
 
 
+def give_back(connection: Connection, stage: str, row_ids: Sequence[int], lease_id: int) -> None:
+    """Ends the claims of rows that have moved to another date, where they are due anew."""
+    connection.execute(
+        text(
+            "DELETE FROM work WHERE stage = :stage AND row_id = ANY(CAST(:ids AS bigint[])) "
+            f"AND (lease_id IS NULL OR lease_id = :lease_id OR lease_id NOT IN ({LIVING_LEASES}))"
+        ),
+        {"stage": stage, "ids": list(row_ids), "lease_id": lease_id},
+    )
+
+
 def release(connection: Connection, lease_id: int) -> None:
     """Gives back every row that a lease had claimed and not finished."""
-    connection.execute(
-        text("DELETE FROM work WHERE lease_id = :id AND error IS NULL AND attempts = 0"), {"id": lease_id}
-    )
+    connection.execute(text(f"DELETE FROM work WHERE lease_id = :id AND {JUST_CLAIMED}"), {"id": lease_id})
     connection.execute(text("UPDATE work SET lease_id = NULL WHERE lease_id = :id"), {"id": lease_id})
 
 
@@ -203,6 +233,39 @@ def count_due(connection: Connection, query: WorkQuery, scope: Scope | None = No
     return int(connection.execute(text(statement), parameters).scalar_one())
 
 
+def due_volume(
+    connection: Connection, query: WorkQuery, size: str, scope: Scope, rules: ClaimRules, limit: int = 0
+) -> tuple[int, int]:
+    """Returns how many rows a run of now would claim, and the sum of a size over them.
+
+    Args:
+        connection: The catalog.
+        query: The stage's rows.
+        size: SQL of one row's bytes.
+        scope: The run's days.
+        rules: Under which it claims.
+        limit: It claims at most so many; 0 for all.
+    """
+    first = f"ORDER BY {query.date}, {query.order or f'{query.alias}.id'} LIMIT :limit" if limit else ""
+    statement = f"""
+        SELECT count(*) AS files, coalesce(sum(due.size), 0) AS bytes FROM (
+            SELECT {size} AS size FROM {query.table}
+            WHERE {query.where} AND {query.date} BETWEEN :first AND :last AND NOT {_taken(query)} {first}
+        ) due
+    """
+    parameters = {
+        **query.params,
+        "stage": query.stage,
+        "first": scope.first,
+        "last": scope.last,
+        "redo": rules.redo,
+        "max_attempts": rules.max_attempts,
+        **({"limit": limit} if limit else {}),
+    }
+    row = connection.execute(text(statement), parameters).one()
+    return int(row.files), int(row.bytes)
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """One row that failed: when it was last tried, how often, and why."""
@@ -228,3 +291,52 @@ def failures(connection: Connection, stage: str, limit: int = 20) -> tuple[int, 
         {"stage": stage, "limit": limit},
     )
     return total, [Failure(row.row_id, row.partition_date, row.attempts, row.error) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a stage has yet to do.
+
+    Attributes:
+        stage: Its name.
+        waiting: Rows that were not tried yet, or that a run has in hand.
+        failed: Rows that failed when they were last tried.
+        given_up: Those of them that are not tried again by themselves.
+        next_try: When the first of the others is tried again.
+        first: The first day of those given up.
+        last: The last one.
+    """
+
+    stage: str
+    waiting: int
+    failed: int
+    given_up: int
+    next_try: datetime | None
+    first: date | None
+    last: date | None
+
+
+def left_over(connection: Connection, query: WorkQuery, max_attempts: int) -> Left:
+    """Returns what is left to do at a stage, at any date."""
+    ended = "w.error IS NOT NULL AND w.attempts >= :max_attempts"
+    statement = f"""
+        SELECT count(*) FILTER (WHERE w.error IS NULL) AS waiting, count(w.error) AS failed,
+            count(*) FILTER (WHERE {ended}) AS given_up,
+            min(w.not_before) FILTER (WHERE w.error IS NOT NULL AND w.attempts < :max_attempts) AS next_try,
+            min({query.date}) FILTER (WHERE {ended}) AS first, max({query.date}) FILTER (WHERE {ended}) AS last
+        FROM {query.table} LEFT JOIN work w ON w.stage = :stage AND w.row_id = {query.alias}.id WHERE {query.where}
+    """
+    parameters = {**query.params, "stage": query.stage, "max_attempts": max_attempts}
+    return Left(query.stage, *connection.execute(text(statement), parameters).one())
+
+
+def failed_rows(connection: Connection, query: WorkQuery, scope: Scope | None = None) -> list[int]:
+    """Returns the rows of a stage that failed when they were last tried and are due still, at some dates or at all."""
+    within = f" AND {query.date} BETWEEN :first AND :last" if scope else ""
+    days = {"first": scope.first, "last": scope.last} if scope else {}
+    statement = (
+        f"SELECT {query.alias}.id FROM {query.table} JOIN work w ON w.stage = :stage AND w.row_id = {query.alias}.id "
+        f"AND w.error IS NOT NULL WHERE {query.where}{within}"
+    )
+    parameters = {**query.params, **days, "stage": query.stage}
+    return list(connection.execute(text(statement), parameters).scalars())

@@ -38,6 +38,11 @@ chain_job = dg.define_asset_job(
 )
 
 
+def range_tags(scope: Scope) -> dict[str, str]:
+    """Returns the tags with which Dagster runs a range of days in one run."""
+    return {RANGE_START: scope.first.isoformat(), RANGE_END: scope.last.isoformat()}
+
+
 def requests_for(
     instance: dg.DagsterInstance, days: Sequence[date], gap_days: int, reason: str, rest_minutes: float = 0
 ) -> Iterator[dg.RunRequest]:
@@ -56,13 +61,7 @@ def requests_for(
     busy = [*_under_way(instance), *_failed_lately(instance, rest_minutes)] if days else []
     for scope in merge_dates(days, gap_days):
         if not any(scope.first <= other.last and other.first <= scope.last for other in busy):
-            yield dg.RunRequest(
-                tags={
-                    RANGE_START: scope.first.isoformat(),
-                    RANGE_END: scope.last.isoformat(),
-                    "mediapipe/asked_for_by": reason,
-                }
-            )
+            yield dg.RunRequest(tags={**range_tags(scope), "mediapipe/asked_for_by": reason})
 
 
 def _under_way(instance: dg.DagsterInstance) -> Iterator[Scope]:

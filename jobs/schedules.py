@@ -38,7 +38,8 @@ def tier_schedule(hour: int, gap_days: int, timezone: str = "UTC") -> dg.Schedul
         cron_schedule=f"0 {hour} * * *",
         execution_timezone=timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Once a night: photos that have reached the next age tier get their next rendition.",
+        description="Once a night: photos that have reached the next age tier get their next rendition, and copies "
+        "that were proven long ago are looked at again.",
         required_resource_keys={"platform"},
     )
     def tiers(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
@@ -53,7 +54,7 @@ def _ask(
     with context.resources.platform.opened() as platform:
         platform.clean_up()
         fail_runs_without_a_lease(context.instance, platform)
-        days = platform.due_dates(aged=aged)
+        days = platform.due_dates(aged=aged, unseen=aged)
     requests = list(requests_for(context.instance, days, gap_days, reason))
     if not requests:
         yield dg.SkipReason("Nothing is due." if not days else "A run for these days is under way.")

@@ -17,16 +17,18 @@ from datetime import date
 from pathlib import Path
 from typing import BinaryIO, TypedDict
 
+from media.apple_checksum import AppleChecksum
+
 PART_PREFIX = ".mpa-"
 PART_SUFFIX = ".part"
 ROOT_MARKER = ".mediapipe-root"
 CHUNK = 1 << 20
 ORIGINAL_MODE = 0o444
 _FICLONE = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
+# Another file system, or one without shared extents.
+_NO_REFLINK = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.EPERM)
 _AT_FDCWD = -100  # linux/fcntl.h
 _RENAME_NOREPLACE = 1  # linux/fs.h
-# https://github.com/apple-open-source: the two salts that CloudKit puts before a file's bytes.
-_APPLE_SALT = b"com.apple.XattrObjectSalt\0com.apple.DataObjectSalt\0"
 
 
 class Hashes(TypedDict):
@@ -50,28 +52,22 @@ class ContentMismatch(Exception):
 
 
 class Hasher:
-    """Computes every identity of a stream of bytes in one pass.
-
-    The Apple checksum is base64(0x01 + SHA-1(salts + bytes)), as CloudKit computes `fileChecksum`.
-    """
+    """Computes every identity of a stream of bytes in one pass."""
 
     def __init__(self) -> None:
         self._sha256 = hashlib.sha256()
-        self._sha1 = hashlib.sha1(_APPLE_SALT, usedforsecurity=False)
+        self._apple = AppleChecksum()
         self._size = 0
 
     def update(self, chunk: bytes | memoryview) -> None:
         """Adds bytes to every hash."""
         self._sha256.update(chunk)
-        self._sha1.update(chunk)
+        self._apple.update(chunk)
         self._size += len(chunk)
 
     def hashes(self) -> Hashes:
         """Returns what was computed so far."""
-        import base64
-
-        apple = base64.b64encode(b"\x01" + self._sha1.digest()).decode("ascii")
-        return {"sha256": self._sha256.hexdigest(), "apple_checksum": apple, "size": self._size}
+        return {"sha256": self._sha256.hexdigest(), "apple_checksum": self._apple.value(), "size": self._size}
 
 
 def part_path(final: Path, tag: str) -> Path:
@@ -156,12 +152,13 @@ def rename_to_new(source: Path, target: Path) -> None:
         FileExistsError: Something stands at `target`; nothing was changed.
         OSError: Among others EXDEV, when the two are on different file systems; nothing was changed.
     """
-    if not _rename_exclusively(source, target):
+    if not _rename_exclusively(source, target) and not _link_exclusively(source, target):
         if os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
         os.rename(source, target)
     fsync_folder(target.parent)
-    fsync_folder(source.parent)
+    if source.parent != target.parent:
+        fsync_folder(source.parent)
 
 
 def rename_known(source: Path, target: Path, before: os.stat_result) -> None:
@@ -211,6 +208,22 @@ def _rename_exclusively(source: Path, target: Path) -> bool:
     if code in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
         return False  # a file system without it
     raise OSError(code, os.strerror(code), str(source), None, str(target))
+
+
+def _link_exclusively(source: Path, target: Path) -> bool:
+    """Renames by a second name, which no system puts over another file; returns False where there are no such links."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except FileExistsError:
+        # A server that answers too late is asked twice, and finds the link that it has just made.
+        if not os.path.samestat(os.lstat(source), os.lstat(target)):
+            raise
+    except OSError as error:
+        if error.errno in (errno.EPERM, errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EMLINK):
+            return False
+        raise
+    os.unlink(source)
+    return True
 
 
 @contextlib.contextmanager
@@ -282,7 +295,7 @@ def copy_to_part(source: Path, part: Path, *, durable: bool = True) -> Hashes:
     with open(source, "rb", buffering=0) as reader:
         before = os.fstat(reader.fileno())
         with open(part, "xb", buffering=0) as writer:
-            if _reflink(reader, writer):
+            if _reflink(reader, writer) is None:
                 with open(part, "rb", buffering=0) as clone:
                     _pump(clone, hasher, None)
             else:
@@ -295,6 +308,34 @@ def copy_to_part(source: Path, part: Path, *, durable: bool = True) -> Hashes:
     if hashes["size"] != before.st_size:
         raise SourceChanged(f"{source} gave {hashes['size']} of its {before.st_size} bytes")
     return hashes
+
+
+def clone_to_part(source: Path, part: Path, *, required: bool = False) -> bool:
+    """Gives `part` the bytes of `source` without a second copy of them, durably, where the file system can.
+
+    Args:
+        source: The file. It is opened for reading only.
+        part: The temporary name to write; nothing stands there.
+        required: Raise where it cannot.
+
+    Returns:
+        False when it cannot; nothing is then left at `part`.
+
+    Raises:
+        OSError: The source cannot be read, the disk is full, or a reflink was required.
+    """
+    with open(source, "rb", buffering=0) as reader, open(part, "xb", buffering=0) as writer:
+        try:
+            if (refusal := _reflink(reader, writer)) is None:
+                os.fsync(writer.fileno())
+                return True
+            if required or refusal.errno not in _NO_REFLINK:
+                raise refusal
+        except OSError:
+            part.unlink()
+            raise
+    part.unlink()
+    return False
 
 
 def refuse_change(source: Path, before: os.stat_result, after: os.stat_result | None = None) -> None:
@@ -316,6 +357,8 @@ def refuse_change(source: Path, before: os.stat_result, after: os.stat_result | 
 def copy_verified(source: str, final: str, sha256: str, tag: str) -> Hashes:
     """Copies a file of ours to its final path and refuses bytes other than the promised ones.
 
+    It never takes the place of what stands there, even when that has come while the bytes were copied.
+
     Args:
         source: The file to copy.
         final: Where the copy goes, written atomically; its parent folders are made.
@@ -327,6 +370,7 @@ def copy_verified(source: str, final: str, sha256: str, tag: str) -> Hashes:
 
     Raises:
         ContentMismatch: The source no longer holds the promised bytes; nothing was written.
+        FileExistsError: Something stands at `final`; it was left as it is.
         OSError: Reading or writing failed; nothing was left behind.
     """
     target = Path(final)
@@ -337,7 +381,7 @@ def copy_verified(source: str, final: str, sha256: str, tag: str) -> Hashes:
         if hashes["sha256"] != sha256:
             raise ContentMismatch(f"{source} does not hold the bytes that were recorded for it ({sha256[:12]}…)")
         copy_times_and_xattrs(Path(source), part)
-        commit_part(part, target)
+        rename_to_new(part, target)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
@@ -378,20 +422,22 @@ def _pump(reader: BinaryIO, hasher: Hasher, writer: BinaryIO | None) -> None:
         chunk = buffer[:count]
         hasher.update(chunk)
         if writer is not None:
-            _write_all(writer, chunk)
+            write_all(writer, chunk)
 
 
-def _write_all(writer: BinaryIO, chunk: memoryview) -> None:
+def write_all(writer: BinaryIO, chunk: memoryview) -> None:
+    """Writes every byte of `chunk` to a file without a buffer, which may take fewer at a time."""
     while chunk:
         chunk = chunk[writer.write(chunk) :]
 
 
-def _reflink(reader: BinaryIO, writer: BinaryIO) -> bool:
+def _reflink(reader: BinaryIO, writer: BinaryIO) -> OSError | None:
+    """Makes one file share the other's extents, or returns why the file system does not."""
     try:
         fcntl.ioctl(writer.fileno(), _FICLONE, reader.fileno())
-    except OSError:
-        return False  # another file system, or one without shared extents: copied instead
-    return True
+    except OSError as error:
+        return error
+    return None
 
 
 def _version(status: os.stat_result) -> tuple[int, int, int, int]:

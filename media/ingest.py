@@ -114,6 +114,32 @@ def ingest(
         return {"outcome": "changed", "reason": f"{change}; it is taken in the next run, once it keeps still"}
 
 
+def look_at_copy(
+    part: str, name: str, hashes: Hashes, *, thumbnail: str | None = None, tag: str = "ingest", decode: bool = True
+) -> IngestResult:
+    """Looks at a private copy that stands whole already: what `ingest` does after copying, without the source.
+
+    Args:
+        part: The copy that an `ingest` without a decode left. It stays, whatever happens.
+        name: The source's name, which tells some formats apart.
+        hashes: Of the copy.
+        thumbnail: As for `ingest`.
+        tag: As for `ingest`.
+        decode: As for `ingest`.
+
+    Returns:
+        What `ingest` would have.
+
+    Raises:
+        OSError: The copy cannot be read.
+    """
+    with Header(part) as header:
+        identity = identify_header(header, name)
+    if identity is None:
+        return {"outcome": "changed", "reason": f"{name} changed while it was read; it is taken in the next run"}
+    return _examine(Path(part), identity, hashes, (thumbnail, tag), decode)
+
+
 def _take(
     source: Path,
     part: Path | None,

@@ -7,13 +7,10 @@ links of originals, for a program that writes through one would write into the o
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import os
 from pathlib import Path
 
-FICLONE = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
-_NO_REFLINK = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.EPERM)
+from media.files import clone_to_part, commit_part
 
 
 def link_or_clone(target: Path, final: Path, part: Path, how: str) -> str:
@@ -29,27 +26,24 @@ def link_or_clone(target: Path, final: Path, part: Path, how: str) -> str:
         What was made: `reflink` or `symlink`.
 
     Raises:
-        OSError: Neither could be made.
+        OSError: Neither could be made; what stood there stands still.
     """
     part.unlink(missing_ok=True)
-    if how in ("auto", "reflink") and _clone(target, part, required=how == "reflink"):
-        os.replace(part, final)
-        return "reflink"
-    os.symlink(os.path.relpath(target, final.parent), part)
-    os.replace(part, final)
-    return "symlink"
+    made = "reflink"
+    try:
+        if how == "symlink" or not clone_to_part(target, part, required=how == "reflink"):
+            os.symlink(os.path.relpath(target, final.parent), part)
+            made = "symlink"
+        else:
+            _date_like(target, part)
+        commit_part(part, final)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    return made
 
 
-def _clone(target: Path, part: Path, *, required: bool) -> bool:
-    with open(target, "rb") as reader, open(part, "wb") as writer:
-        try:
-            fcntl.ioctl(writer.fileno(), FICLONE, reader.fileno())
-        except OSError as error:
-            part.unlink()
-            if required or error.errno not in _NO_REFLINK:
-                raise
-            return False
-    stat = os.stat(target)
+def _date_like(target: Path, part: Path) -> None:
+    seen = os.stat(target)
     with contextlib.suppress(PermissionError):
-        os.utime(part, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    return True
+        os.utime(part, ns=(seen.st_atime_ns, seen.st_mtime_ns))

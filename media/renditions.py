@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict
 
 from media import jpeg, png, video
-from media.files import copy_times_and_xattrs, hash_file
+from media.files import ContentMismatch, copy_times_and_xattrs, hash_file, refuse_change
 from media.tiers import KeepOriginal, Made, Plan, refuse_small_saving
 
 Engine = Callable[[Path, Path, Plan], Made]
@@ -56,13 +56,15 @@ _LEFT_ALONE = {
     "gif": "a GIF is kept: its palette and animation would be lost",
     "tiff": "a TIFF is kept: it may hold layers, depth or several pages that would be lost",
 }
-_KINDS_LEFT_ALONE = {
+KINDS_LEFT_ALONE = {
     "raw": "a RAW is never compressed",
     "sidecar": "a sidecar is kept as it is",
 }
 
 
-def make_rendition(original: str, part: str, *, kind: str, format: str, plan: Mapping[str, Any]) -> RenditionResult:
+def make_rendition(
+    original: str, part: str, *, sha256: str, kind: str, format: str, plan: Mapping[str, Any]
+) -> RenditionResult:
     """Makes the rendition of one file that its plan asks for.
 
     Args:
@@ -70,6 +72,8 @@ def make_rendition(original: str, part: str, *, kind: str, format: str, plan: Ma
         part: The temporary file to write, in the folder of the final one. It exists afterwards if and only if the
             outcome is "made"; it is then whole, verified by re-opening, synced, and has the original's modification
             time and extended attributes. The caller renames it, with `extension`.
+        sha256: The content hash that is recorded for the original: what an editor or a failing disk has changed since
+            is no original any more, and nothing is made of it.
         kind: "photo", "raw", "video" or "sidecar", as `media.kinds` says.
         format: The format's name as `media.kinds` found it in the content, never in the name.
         plan: What `Plan.to_dict` gave.
@@ -78,14 +82,20 @@ def make_rendition(original: str, part: str, *, kind: str, format: str, plan: Ma
         What was made, or why the original is kept.
 
     Raises:
-        OSError: Reading or writing failed, for example because the disk is full. No part is left behind.
+        ContentMismatch: The original does not hold the recorded bytes. No part is left behind.
+        SourceChanged: The original changed while it was read, likewise.
+        OSError: Reading or writing failed, for example because the disk is full, likewise.
         ValueError: The plan is none.
     """
     started = time.perf_counter()
     target = Path(part)
     settings = Plan.from_dict(plan)
     try:
-        made = _engine_for(kind, format)(Path(original), target, settings)
+        engine = _engine_for(kind, format)
+        before = os.stat(original)
+        _refuse_other_bytes(original, sha256)
+        made = engine(Path(original), target, settings)
+        refuse_change(Path(original), before)
         result = _settled(Path(original), target, made, settings)
     except KeepOriginal as kept:
         target.unlink(missing_ok=True)
@@ -97,9 +107,19 @@ def make_rendition(original: str, part: str, *, kind: str, format: str, plan: Ma
     return result
 
 
+def _refuse_other_bytes(original: str, sha256: str) -> None:
+    # One read, after which the engine finds the bytes in memory.
+    if hash_file(original)["sha256"] != sha256:
+        raise ContentMismatch(
+            f"{original} no longer holds the bytes that were recorded for it ({sha256[:12]}…): a program has changed "
+            "it in its place, or its disk has. No rendition was made of it; `mediapipe-assets history FILE` names the "
+            "copies that were verified"
+        )
+
+
 def _engine_for(kind: str, format: str) -> Engine:
-    if kind in _KINDS_LEFT_ALONE:
-        raise KeepOriginal(_KINDS_LEFT_ALONE[kind])
+    if kind in KINDS_LEFT_ALONE:
+        raise KeepOriginal(KINDS_LEFT_ALONE[kind])
     name = format.lower().lstrip(".")
     name = _ALIASES.get(name, name)
     if name in _ENGINES:

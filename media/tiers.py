@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import date, timedelta
 from typing import Any
 
 ENGINE_VERSION = 1  # raise it when the same plan would give other bytes: the renditions are then due again
@@ -163,20 +162,3 @@ def tier_for(age_days: int, tiers: Sequence[Tier]) -> Tier:
     if not reached:
         raise ValueError("no tier begins at 0 days")
     return max(reached, key=lambda tier: tier.after_days)
-
-
-def next_change(capture_day: date, today: date, tiers: Sequence[Tier]) -> date | None:
-    """Returns the day on which a file reaches its next tier, or None when it stands in the last one.
-
-    Args:
-        capture_day: The local day of capture.
-        today: The day that counts as today.
-        tiers: In any order.
-    """
-    ahead = [tier.after_days for tier in tiers if tier.after_days > max(0, (today - capture_day).days)]
-    if not ahead:
-        return None
-    try:
-        return capture_day + timedelta(days=min(ahead))
-    except OverflowError:
-        return None  # a capture date at the calendar's end never ages

@@ -9,23 +9,30 @@ run never hides an old failure. Damaged files only warn, until a person acknowle
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import dagster as dg
 from sqlalchemy import Connection
 
-from catalog import findings, work
+from catalog import findings, unsound, work
 from catalog.bundles import LIBRARY
 from catalog.deliveries import open_deliveries, stage_name
+from catalog.findings import MadeRendition, StoredOriginal
 from catalog.media import DEDUPLICATED
-from catalog.renditions import COMPRESSED
+from catalog.paths import to_text
+from catalog.renditions import COMPRESSED, RELEASED
 from catalog.sources import ORIGINALS
 from catalog.work import Scope
 from mediapipe_assets.tables import table
-from pipeline import soundness
+from pipeline import layout, soundness
 from pipeline.assembly import Platform
+from resources.settings_kinds import ICLOUD
 
 NAMED_FILES = 20
+LOOKED_AT_AGAIN = 500  # of what is unresolved at other days: a look may take some milliseconds each
+STAND_WHOLE = "originals_stand_whole"
+ARE_SOUND = "renditions_are_sound"
+Looked = TypeVar("Looked", StoredOriginal, MadeRendition)
 Judge = Callable[[Platform, Connection, Scope], dg.AssetCheckResult]
 
 
@@ -39,8 +46,8 @@ class Check:
     blocking: bool = False
 
 
-def check_specs(stage: str) -> list[dg.AssetCheckSpec]:
-    """Returns the checks of a stage as its asset declares them.
+def check_specs(stage: str, destination_kind: str | None = None) -> list[dg.AssetCheckSpec]:
+    """Returns the checks of a stage as its asset declares them, by what its destination is where it has one.
 
     They run in the asset's own step. A step of its own for a check of a partitioned asset reads the versions of
     every partition there is, which took 80 ms a check with 13,000 days, and there are a dozen of them.
@@ -52,7 +59,7 @@ def check_specs(stage: str) -> list[dg.AssetCheckSpec]:
             description=check.description,
             blocking=check.blocking,
         )
-        for check in _checks(stage)
+        for check in _checks(stage, destination_kind)
     ]
 
 
@@ -65,8 +72,9 @@ def checks_of(stage: str, platform: Platform, scope: Scope) -> list[dg.AssetChec
         scope: The run's days.
     """
     results = []
+    entry = platform.settings.destinations.get(stage.partition("/")[0])
     with platform.engine.connect() as connection:
-        for check in _checks(stage):
+        for check in _checks(stage, entry.kind if entry is not None else None):
             found = check.judge(platform, connection, scope)
             results.append(
                 dg.AssetCheckResult(
@@ -80,12 +88,18 @@ def checks_of(stage: str, platform: Platform, scope: Scope) -> list[dg.AssetChec
     return results
 
 
-def _checks(stage: str) -> list[Check]:
+def _checks(stage: str, destination_kind: str | None) -> list[Check]:
+    # They are made of what stands here.
+    from mediapipe_assets.icloud_checks import ICLOUD_CHECKS, icloud_destination_checks
+
     destination, _, step = stage.partition("/")
-    return _destination_checks(destination).get(step, []) if step else _CHECKS.get(stage, [])
+    if not step:
+        return {**_CHECKS, **ICLOUD_CHECKS}.get(stage, [])
+    of_its_kind = icloud_destination_checks if destination_kind == ICLOUD else _folder_checks
+    return [*_destination_checks(destination).get(step, []), *of_its_kind(destination).get(step, [])]
 
 
-def _result(
+def result_of(
     bad: int,
     columns: tuple[str, ...],
     rows: Sequence[Sequence[object]],
@@ -94,6 +108,7 @@ def _result(
     warn: bool = False,
     more: dict[str, Any] | None = None,
 ) -> dg.AssetCheckResult:
+    """Returns a check that fails while anything is unresolved, and names up to 20 files with what to do."""
     metadata: dict[str, Any] = {"unresolved": bad, **(more or {})}
     if bad:
         metadata["what_to_do"] = what_to_do
@@ -105,18 +120,19 @@ def _result(
 
 def _judge_roots(platform: Platform, connection: Connection, scope: Scope) -> dg.AssetCheckResult:
     problems = platform.problems()
-    return _result(len(problems), ("problem",), [(one,) for one in problems], "Mount the disk, then run again.")
+    return result_of(len(problems), ("problem",), [(one,) for one in problems], "Mount the disk, then run again.")
 
 
-def _judge_counts(platform: Platform, connection: Connection, scope: Scope) -> dg.AssetCheckResult:
-    counts = findings.observation_counts(connection, scope)
-    total, failed = findings.failed_observations(connection, NAMED_FILES)
-    waiting = findings.waiting_observations(connection)
+def judge_counts(connection: Connection, scope: Scope, names: Sequence[str]) -> dg.AssetCheckResult:
+    """Judges whether every file of some sources is accounted for."""
+    counts = findings.observation_counts(connection, scope, names)
+    total, failed = findings.failed_observations(connection, NAMED_FILES, names)
+    waiting = findings.waiting_observations(connection, names)
     parts = sum(counts.get(name, 0) for name in ("kept", "duplicate", "rejected", "failed"))
     found = sum(counts.get(name, 0) for name in ("kept", "duplicate", "rejected", "failed", "pending"))
     more = {"found": found, "accounted_for": parts, "waiting": waiting, **counts}
     rows = [(one.path, one.reason) for one in failed] + ([("…", f"{waiting} files wait")] if waiting else [])
-    return _result(
+    return result_of(
         total + waiting,
         ("file", "reason"),
         rows,
@@ -125,21 +141,65 @@ def _judge_counts(platform: Platform, connection: Connection, scope: Scope) -> d
     )
 
 
+def _judge_counts(platform: Platform, connection: Connection, scope: Scope) -> dg.AssetCheckResult:
+    return judge_counts(connection, scope, list(platform.settings.folder_sources))
+
+
+def _look(
+    connection: Connection,
+    check: str,
+    scope: Scope,
+    load: Callable[[Connection, Scope, Sequence[int]], Sequence[Looked]],
+    judge: Callable[[Sequence[Looked]], Sequence[tuple[Looked, str]]],
+    what_to_do: str,
+) -> dg.AssetCheckResult:
+    """Looks at the run's days and once more at what is unresolved elsewhere, and fails for whatever then is.
+
+    Args:
+        connection: The catalog.
+        check: The check's name.
+        scope: The run's days.
+        load: Reads what the catalog says, at some days and of some contents besides.
+        judge: Looks at the disks; returns what is unsound, with the reason.
+        what_to_do: For the person.
+    """
+    besides = unsound.to_look_at_again(connection, check, scope, LOOKED_AT_AGAIN)
+    stored = load(connection, scope, besides)
+    connection.commit()  # no transaction stays open while the disks are looked at
+    found = [unsound.Found(one.media_file_id, one.day, one.path, to_text(reason)) for one, reason in judge(stored)]
+    unsound.record_look(connection, check, scope, besides, found)
+    connection.commit()
+    total, named = unsound.unresolved(connection, check, NAMED_FILES)
+    rows = [(one.path, one.reason) for one in named]
+    return result_of(total, ("file", "reason"), rows, what_to_do, more={"looked_at": len(stored)})
+
+
 def _judge_originals(platform: Platform, connection: Connection, scope: Scope) -> dg.AssetCheckResult:
-    stored = findings.stored_originals(connection, scope)
-    bad = soundness.unsound_originals(stored, platform.originals)
-    return _result(
-        len(bad),
+    return _look(
+        connection,
+        STAND_WHOLE,
+        scope,
+        findings.stored_originals,
+        lambda stored: soundness.unsound_originals(stored, platform.originals),
+        "Copy it from a verified copy into a watched folder, under any name; `mediapipe-assets history FILE` names "
+        "them. One that you took away yourself: `mediapipe-assets acknowledge FILE`.",
+    )
+
+
+def _judge_missing(platform: Platform, connection: Connection, scope: Scope) -> dg.AssetCheckResult:
+    gone = findings.missing(connection, NAMED_FILES)
+    return result_of(
+        gone.unproven,
         ("original", "reason"),
-        bad,
-        "Restore the file from a verified copy: `mediapipe-assets history FILE` names them.",
-        more={"looked_at": len(stored)},
+        [(one.path, one.reason) for one in gone.named],
+        "Put the file back into a watched folder, under any name, or `mediapipe-assets acknowledge FILE`.",
+        more={"left_their_source": gone.total},
     )
 
 
 def _judge_damaged(platform: Platform, connection: Connection, scope: Scope) -> dg.AssetCheckResult:
     total, files = findings.damaged(connection, NAMED_FILES)
-    return _result(
+    return result_of(
         total,
         ("file", "reason"),
         [(one.path, one.reason) for one in files],
@@ -150,7 +210,7 @@ def _judge_damaged(platform: Platform, connection: Connection, scope: Scope) -> 
 
 def _judge_rejected(platform: Platform, connection: Connection, scope: Scope) -> dg.AssetCheckResult:
     total, files = findings.rejected(connection, NAMED_FILES)
-    return _result(
+    return result_of(
         total,
         ("file", "reason"),
         [(one.path, one.reason) for one in files],
@@ -161,13 +221,15 @@ def _judge_rejected(platform: Platform, connection: Connection, scope: Scope) ->
 
 def _judge_stage(platform: Platform, connection: Connection, stage: str) -> dg.AssetCheckResult:
     query = next((query for query in platform.queries(aged=False) if query.stage == stage), None)
-    due = work.count_due(connection, query) if query else 0
+    if query is None:  # switched off: what it has not done is not wanted
+        return result_of(0, (), (), "", more={"failed": 0, "waiting": 0})
+    due = work.count_due(connection, query)
     failed, rows = work.failures(connection, stage, NAMED_FILES)
     names = findings.names_of(connection, stage, [row.row_id for row in rows])
     listed = [(names.get(row.row_id, str(row.row_id)), row.error) for row in rows]
     if due > failed:
         listed.append(("…", f"{due - failed} files wait for the next run"))
-    return _result(
+    return result_of(
         max(due, failed),
         ("file", "reason"),
         listed,
@@ -177,37 +239,41 @@ def _judge_stage(platform: Platform, connection: Connection, stage: str) -> dg.A
 
 
 def _judge_renditions(platform: Platform, connection: Connection, scope: Scope) -> dg.AssetCheckResult:
-    made = findings.renditions_made(connection, scope)
-    bad = soundness.unsound_renditions(made, platform.originals, platform.roots["renditions"])
-    return _result(
-        len(bad),
-        ("rendition", "reason"),
-        bad,
+    renditions = platform.roots["renditions"]
+    return _look(
+        connection,
+        ARE_SOUND,
+        scope,
+        findings.renditions_made,
+        lambda made: soundness.unsound_renditions(made, platform.originals, renditions),
         "Run the dates again with redo = all: the rendition is made anew from its original.",
-        more={"looked_at": len(made)},
     )
 
 
 def _judge_deliveries(connection: Connection, name: str) -> dg.AssetCheckResult:
-    total, waiting = open_deliveries(connection, name, NAMED_FILES)
-    rows = [(one.remote_path, "pending" if one.reason is None else one.reason, one.state) for one in waiting]
-    return _result(
-        total,
+    waiting = open_deliveries(connection, name, NAMED_FILES)
+    rows = [
+        (one.remote_path, one.reason or f"it is {one.state}", "failed" if one.failed else "pending")
+        for one in waiting.listed
+    ]
+    return result_of(
+        waiting.failed + waiting.pending,
         ("file", "reason", "state"),
         rows,
-        "Pending files are taken up by the next run. For the others see the reasons.",
-        more={"pending": sum(one.reason is None for one in waiting)},
+        "Pending files are taken up by a later run. For failed ones see the reasons.",
+        warn=not waiting.failed,  # what only waits is neither proven nor wrong
+        more={"pending": waiting.pending, "failed": waiting.failed},
     )
 
 
 def _judge_evidence(connection: Connection, name: str, scope: Scope) -> dg.AssetCheckResult:
-    verified, without = findings.verified_without_evidence(connection, name, scope)
-    return _result(
-        len(without),
+    total, without = findings.verified_without_evidence(connection, name, NAMED_FILES)
+    return result_of(
+        total,
         ("file", "reason"),
         without,
         "Run the dates again with redo = all: every delivery is proven anew.",
-        more={"verified": verified},
+        more={"verified": findings.count_verified(connection, name, scope)},
     )
 
 
@@ -215,10 +281,15 @@ def _judge_disk(platform: Platform, name: str) -> dg.AssetCheckResult:
     destination = platform.destinations.get(name)
     originals = platform.roots["originals"]
     same = destination is not None and destination.shares_disk_with(originals)
-    return _result(
+    return result_of(
         int(same),
         ("folder", "reason"),
-        [(str(platform.roots.get(f"destination:{name}")), "same disk as the originals: not a second copy")],
+        [
+            (
+                str(platform.roots.get(layout.destination_root(name))),
+                "same disk as the originals, as far as can be told: no second copy",
+            )
+        ],
         f"Set destinations.{name}.path to a folder on another disk or on a NAS.",
         warn=True,
         more={"same_disk": same},
@@ -227,20 +298,21 @@ def _judge_disk(platform: Platform, name: str) -> dg.AssetCheckResult:
 
 def _judge_library(platform: Platform, connection: Connection, scope: Scope) -> dg.AssetCheckResult:
     shown = findings.library_entries(connection, scope)
-    bad = soundness.broken_entries(shown, platform.roots["library"])
+    bad = [(one.path, reason) for one, reason in soundness.broken_entries(shown, platform.roots["library"])]
     stage = _judge_stage(platform, connection, LIBRARY)
     if not stage.passed:
         return stage
-    return _result(
+    return result_of(
         len(bad),
         ("entry", "reason"),
         bad,
-        "Delete the entry and run its day with redo = all.",
+        "The next run over its day repairs it.",
         more={"looked_at": len(shown)},
     )
 
 
-def _stage_check(name: str, description: str, stage: str) -> Check:
+def stage_check(name: str, description: str, stage: str) -> Check:
+    """Returns the check that nothing failed at a stage and nothing waits for it."""
     return Check(name, description, lambda platform, connection, _: _judge_stage(platform, connection, stage))
 
 
@@ -258,9 +330,15 @@ _CHECKS = {
             _judge_counts,
         ),
         Check(
-            "originals_stand_whole",
-            "Every original of the run's days stands where the catalog says, with its size, read-only.",
+            STAND_WHOLE,
+            "Every original stands where the catalog says, with its size, read-only. Looks at the run's days, and "
+            "again at what was found at any other.",
             _judge_originals,
+        ),
+        Check(
+            "what_left_its_source_has_a_copy",
+            "Every original that was left in its source and is gone from there has a proven copy elsewhere.",
+            _judge_missing,
         ),
         Check(
             "no_file_is_damaged",
@@ -274,21 +352,22 @@ _CHECKS = {
         ),
     ],
     DEDUPLICATED: [
-        _stage_check(
+        stage_check(
             "every_file_is_in_a_bundle",
             "Every kept file was compared and has its place in a bundle.",
             DEDUPLICATED,
         )
     ],
     COMPRESSED: [
-        _stage_check(
+        stage_check(
             "every_file_is_decided",
             "Every kept file has a rendition or a reason why its original is kept.",
             COMPRESSED,
         ),
         Check(
-            "renditions_are_sound",
-            "Every rendition of the run's days opens, is turned as its original is, and has its metadata.",
+            ARE_SOUND,
+            "Every rendition opens, is turned as its original is, and has its metadata. Looks at the run's days, and "
+            "again at what was found at any other.",
             _judge_renditions,
         ),
     ],
@@ -299,14 +378,28 @@ _CHECKS = {
             _judge_library,
         )
     ],
+    RELEASED: [
+        stage_check(
+            "nothing_failed_to_be_released",
+            "Every rendition that a newer one has replaced went to the trash, or stays for want of a proof.",
+            RELEASED,
+        )
+    ],
 }
 
 
 def _destination_checks(name: str) -> dict[str, list[Check]]:
     return {
         "staged_media": [
-            _stage_check(
+            stage_check(
                 "nothing_is_left_behind", f"Every kept file has its intent for “{name}”.", stage_name(name, "staged")
+            )
+        ],
+        "uploaded_media": [
+            stage_check(
+                "everything_staged_was_sent",
+                f"Every file that is staged for “{name}” was brought there and acknowledged.",
+                stage_name(name, "uploaded"),
             )
         ],
         "verified_media": [
@@ -320,6 +413,13 @@ def _destination_checks(name: str) -> dict[str, list[Check]]:
                 f"Every delivery to “{name}” that is called verified has evidence of exactly its bytes.",
                 lambda _, connection, scope: _judge_evidence(connection, name, scope),
             ),
+        ],
+    }
+
+
+def _folder_checks(name: str) -> dict[str, list[Check]]:
+    return {
+        "verified_media": [
             Check(
                 "stands_on_another_disk",
                 f"“{name}” would survive the loss of the disk that holds the originals.",

@@ -16,6 +16,9 @@ from jobs.chain import chain_job
 from jobs.schedules import pending_schedule, tier_schedule
 from mediapipe_assets.assets.destinations import destination_assets, verified_key
 from mediapipe_assets.assets.library import (
+    icloud_library,
+    icloud_originals_asset,
+    icloud_sidecars_asset,
     library_assets,
     local_folder,
     released_media_asset,
@@ -25,6 +28,7 @@ from mediapipe_assets.partitions import capture_days
 from mediapipe_assets.platform import PipelineResource, PlatformResource, home_is_set
 from resources.settings import Settings, load_settings
 from sensors.folder import folder_sensor
+from sensors.icloud import icloud_sensor
 
 
 def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
@@ -43,10 +47,12 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
     verified = [verified_key(name) for name in destinations]
     delivery = [asset for name, kind in destinations.items() for asset in destination_assets(name, kind, days)]
     gap = settings.runs.merge_gap_days
+    icloud = any(entry.enabled for entry in settings.icloud_sources.values())
     return dg.Definitions(
         assets=[
             local_folder,
-            *library_assets(days),
+            *_icloud_assets(days, icloud),
+            *library_assets(days, icloud=icloud),
             *delivery,
             sorted_library_asset(days, verified),
             released_media_asset(days, verified),
@@ -56,7 +62,10 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
             pending_schedule(settings.runs.pending_minutes, gap),
             tier_schedule(settings.runs.tier_hour, gap, settings.timezone),
         ],
-        sensors=[folder_sensor(settings.runs.sensor_seconds, gap)],
+        sensors=[
+            folder_sensor(settings.runs.sensor_seconds, gap),
+            *([icloud_sensor(gap)] if icloud else []),
+        ],
         resources={
             "platform": PlatformResource(),
             "pipeline": PipelineResource.configure_at_launch(),
@@ -64,6 +73,12 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
         },
         executor=dg.in_process_executor,
     )
+
+
+def _icloud_assets(days: dg.PartitionsDefinition[str], wanted: bool) -> list[dg.AssetSpec | dg.AssetsDefinition]:
+    if not wanted:
+        return []
+    return [icloud_library, icloud_originals_asset(days), icloud_sidecars_asset(days)]
 
 
 def _warn_without_home() -> None:

@@ -12,20 +12,14 @@ from datetime import date
 import dagster as dg
 
 from catalog.work import Scope
+from jobs.chain import RANGE_END, RANGE_START
 
-RANGE_START = "dagster/asset_partition_range_start"
-RANGE_END = "dagster/asset_partition_range_end"
 PARTITION = "dagster/partition"
 
 
 def capture_days(start: date) -> dg.DailyPartitionsDefinition:
     """Returns the partitions from `start` to tomorrow: a photo from Auckland is in tomorrow already."""
     return dg.DailyPartitionsDefinition(start_date=start.isoformat(), timezone="UTC", end_offset=2)
-
-
-def range_tags(scope: Scope) -> dict[str, str]:
-    """Returns the tags with which Dagster runs a range of days in one run."""
-    return {RANGE_START: scope.first.isoformat(), RANGE_END: scope.last.isoformat()}
 
 
 def scope_of(tags: Mapping[str, str]) -> Scope | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,8 +19,10 @@ from pydantic import Field, PrivateAttr
 from catalog.engine import open_engine
 from jobs.recovery import fail_runs_without_a_lease
 from pipeline.assembly import Platform
+from pipeline.failures import RefusedForSafety
 from pipeline.layout import folders_of_day
 from pipeline.run import Run, leased
+from pipeline.space import NO_ROOM, estimate
 from resources.compute import ComputePool, fitting_workers
 from resources.database import database
 from resources.postgres_access import dump, is_embedded
@@ -46,14 +48,17 @@ def compute_pool(settings: Settings) -> ComputePool:
 
 
 @contextlib.contextmanager
-def open_platform(home: Path | None = None, *, prepare: bool = False) -> Iterator[Platform]:
+def open_platform(
+    home: Path | None = None, *, prepare: bool = False, overrides: Mapping[str, object] | None = None
+) -> Iterator[Platform]:
     """Opens a home: its settings, its database and its catalog.
 
     Args:
         home: Its folder, None for the one that the environment names.
         prepare: Also bring the catalog's schema and the roots up to date.
+        overrides: Settings of this once, nested like the file.
     """
-    settings = load_settings(home)
+    settings = load_settings(home, overrides=overrides)
     with database(settings) as url:
         engine = open_engine(url)
         try:
@@ -99,6 +104,7 @@ class PipelineResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     _platform: Platform = PrivateAttr()
     _pool: ComputePool = PrivateAttr()
     _lease_id: int = PrivateAttr()
+    _room_was_found: bool = PrivateAttr(default=False)
 
     @contextlib.contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[PipelineResource]:
@@ -121,6 +127,24 @@ class PipelineResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """The opened home."""
         return self._platform
 
+    def refuse_without_room(self, scope: Scope, stages: Collection[str] | None) -> None:
+        """Makes sure, once in a run and before it writes anything, that the disks have room for it.
+
+        The command line asks before it starts a run; nobody else does, and PostgreSQL may be on the disk that fills up.
+
+        Args:
+            scope: The run's days.
+            stages: The stages that it goes through, None for all.
+
+        Raises:
+            RefusedForSafety: They have not.
+        """
+        if self._room_was_found:
+            return
+        if missing := estimate(self._platform, scope, stages=stages, redo=self.redo.value, limit=self.limit):
+            raise RefusedForSafety(NO_ROOM + " ".join(map(str, missing)))
+        self._room_was_found = True
+
     def run(self, run_id: str, scope: Scope, progress: Progress) -> Run:
         """Returns what a stage is given."""
         runs = self._platform.settings.runs
@@ -131,6 +155,7 @@ class PipelineResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             run_id=run_id,
             lease_id=self._lease_id,
             scope=scope,
+            home=self._platform.home_id,
             redo=self.redo.value,
             limit=self.limit,
             max_attempts=runs.max_attempts,

@@ -13,7 +13,7 @@ from typing import Any
 
 import dagster as dg
 
-from catalog import deliveries, logs, renditions, work
+from catalog import bundles, deliveries, logs, renditions, sidecars, work
 from catalog.work import Scope
 from mediapipe_assets.checks import checks_of
 from mediapipe_assets.partitions import scope_of
@@ -24,6 +24,7 @@ from pipeline.stage import FAILED, StageReport, work_off
 
 LOG_EVERY_SECONDS = 10.0
 MB = 1_000_000
+NAMED = 20  # files in the log; the check has them too
 
 
 def run_stage(
@@ -52,8 +53,10 @@ def run_stage(
         return
     run = pipeline.run(context.run_id, scope, _progress_log(context))
     try:
+        pipeline.refuse_without_room(scope, _stages_of(context))
         if pipeline.redo is Redo.all:
             _forget(pipeline, name, scope)
+        _look_again(context, pipeline, name)
         report = work_off(stage, run)
     except RunStopped as error:
         raise dg.Failure(str(error), allow_retries=False) from error
@@ -62,6 +65,8 @@ def run_stage(
         days = logs.figures_by_day(connection, context.run_id, name)
         savings = renditions.largest_savings(connection, context.run_id) if name == renditions.COMPRESSED else []
     for day, events in days.items():
+        if not scope.first <= day <= scope.last:
+            continue  # it was moved to another day meanwhile, and Dagster takes figures only for the run's own
         context.add_asset_metadata(dict(events), partition_key=day.isoformat())
     context.log.info(_sentence(report))
     yield dg.MaterializeResult(
@@ -72,6 +77,12 @@ def run_stage(
 def _key_range(context: dg.AssetExecutionContext) -> tuple[date, date]:
     keys = context.partition_key_range
     return date.fromisoformat(keys.start), date.fromisoformat(keys.end)
+
+
+def _stages_of(context: dg.AssetExecutionContext) -> list[str] | None:
+    """Returns the stages that the whole run goes through, None for all."""
+    selected = context.run.asset_selection
+    return ["/".join(key.path) for key in selected] if selected else None
 
 
 def _say_what_would_be_done(context: dg.AssetExecutionContext, pipeline: PipelineResource, scope: Scope) -> None:
@@ -89,8 +100,26 @@ def _forget(pipeline: PipelineResource, name: str, scope: Scope) -> None:
             renditions.forget_decisions(connection, scope.first, scope.last)
         elif name == renditions.RELEASED:
             renditions.ask_again_for_proof(connection, scope.first, scope.last)
+        elif name == bundles.LIBRARY:
+            bundles.forget_library_days(connection, scope.first, scope.last)
+        elif name == sidecars.SIDECARS:
+            libraries = pipeline.platform.icloud.with_sidecars
+            sidecars.make_days_due(connection, libraries, scope.first, scope.last)
         elif step == "verified_media":
             deliveries.doubt_evidence(connection, destination, scope.first, scope.last)
+
+
+def _look_again(context: dg.AssetExecutionContext, pipeline: PipelineResource, name: str) -> None:
+    """Looks at a few copies that were proven long ago, at any date; what is amiss is due again, and checks name it."""
+    destination, _, step = name.partition("/")
+    if step != "verified_media":
+        return
+    found = pipeline.platform.recheck(destination)
+    for path, reason in found.amiss[:NAMED]:
+        context.log.warning(f"{path}: {reason}")
+    if found.looked:
+        more = ", so every copy there is proven anew" if found.everything else ""
+        context.log.info(f"{destination}: looked again at {found.looked} copies, {len(found.amiss)} are amiss{more}")
 
 
 def _progress_log(context: dg.AssetExecutionContext) -> Any:

@@ -6,7 +6,7 @@ ready. Does not belong here: Dagster, or what a stage does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cached_property
@@ -15,10 +15,11 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from catalog import config, deliveries, renditions, sources, work
+from catalog import config, deliveries, left_out, renditions, sidecars, sources, work
 from catalog.bundles import LIBRARY, to_sort
 from catalog.media import DEDUPLICATED, to_deduplicate
-from catalog.migrate import migrate
+from catalog.migrate import migrate, newest_version, schema_version
+from catalog.paths import to_text
 from catalog.work import ClaimRules, WorkQuery
 from media.tiers import Tier
 from pipeline import layout
@@ -27,18 +28,25 @@ from pipeline.deduplicate import DeduplicationStage
 from pipeline.deliver import StagedStage, UploadedStage, VerifiedStage
 from pipeline.destination import Destination
 from pipeline.discovery import DateRules, FolderSpec
-from pipeline.failures import RefusedForSafety
+from pipeline.failures import RefusedForSafety, RunStopped
+from pipeline.icloud import ICloudLibraries
+from pipeline.icloud_delivery import ICloudStagedStage, ICloudUploadedStage, ICloudVerifiedStage
+from pipeline.icloud_sidecars import ICloudSidecarsStage
 from pipeline.library import LibraryStage
 from pipeline.originals import OriginalsStage, SourceRoot
+from pipeline.recheck import LOOKS, Rechecked, recheck
 from pipeline.release import ReleaseStage
 from pipeline.roots import check_roots, ensure_roots
 from pipeline.run import clean_up_after_dead_runs
 from pipeline.stage import Stage
 from resources.archive import ArchiveFolder
 from resources.folder import is_there
-from resources.settings import Settings
+from resources.icloud_destination import ICloudPhotos
+from resources.mounts import present_disk
+from resources.settings import ArchiveDestination, Settings
 
 STEPS = ("staged", "uploaded", "verified")
+PLACES = "places_of_destinations"  # where each was at the last start of a command
 
 
 def utc_now() -> datetime:
@@ -72,11 +80,11 @@ class Platform:
             layout.TRASH: roots.trash,
             layout.THUMBNAILS: roots.thumbnails,
         }
-        return own | {f"destination:{name}": entry.path for name, entry in self._archives.items()}
+        return own | {layout.destination_root(name): entry.path for name, entry in self._archives.items()}
 
     @cached_property
-    def _archives(self) -> dict[str, Any]:
-        return {name: entry for name, entry in self.settings.destinations.items() if entry.enabled}
+    def _archives(self) -> dict[str, ArchiveDestination]:
+        return {name: entry for name, entry in self.settings.archives.items() if entry.enabled}
 
     @cached_property
     def sources(self) -> dict[str, FolderSpec]:
@@ -91,28 +99,44 @@ class Platform:
                 settle_seconds=entry.settle_seconds,
                 away_share=entry.away_share,
             )
-            for name, entry in self.settings.sources.items()
+            for name, entry in self.settings.folder_sources.items()
             if entry.enabled
         }
 
     @cached_property
+    def _source_roots(self) -> dict[str, SourceRoot]:
+        return {name: SourceRoot(spec.path, spec.copied) for name, spec in self.sources.items()}
+
+    @cached_property
+    def icloud(self) -> ICloudLibraries:
+        """The iCloud libraries and the accounts behind them."""
+        return ICloudLibraries(self.settings, self.engine, self.now)
+
+    @cached_property
     def destinations(self) -> dict[str, Destination]:
         """The places that get copies, by name."""
-        return {
+        archives: dict[str, Destination] = {
             name: ArchiveFolder(name, entry.path, entry.deliver, entry.on_new_rendition)
             for name, entry in self._archives.items()
         }
+        return archives | self.icloud.destinations
 
     @cached_property
     def originals(self) -> dict[str, Path]:
         """Where originals stand, by the name that the catalog gives the root."""
-        left_in_place = {f"source:{name}": entry.path for name, entry in self.settings.sources.items()}
+        left_in_place = {f"source:{name}": entry.path for name, entry in self.settings.folder_sources.items()}
         return {layout.ORIGINALS: self.roots[layout.ORIGINALS]} | left_in_place
 
     @cached_property
     def tiers(self) -> list[Tier]:
         """The age tiers, youngest first; none when nothing is compressed."""
         return self.settings.compression.plan_tiers() if self.settings.compression.enabled else []
+
+    @cached_property
+    def home_id(self) -> str:
+        """What tells this home from others that may write to the same disk."""
+        with self.engine.connect() as connection:
+            return config.home_id(connection)
 
     def date_rules(self) -> DateRules:
         """Returns how capture dates become partitions now."""
@@ -138,8 +162,12 @@ class Platform:
         stages: dict[str, Callable[[], Stage[Any]]] = {
             sources.ORIGINALS: lambda: OriginalsStage(
                 self.roots,
-                {name: SourceRoot(spec.path, spec.copied) for name, spec in self.sources.items()},
+                self._source_roots,
                 settings.compute.ingest_timeout_seconds,
+                self.date_rules(),
+            ),
+            sources.ICLOUD_ORIGINALS: lambda: self.icloud.originals_stage(
+                self.roots, self._source_roots, settings.compute.ingest_timeout_seconds, self.date_rules()
             ),
             DEDUPLICATED: lambda: DeduplicationStage(
                 self.roots,
@@ -149,6 +177,10 @@ class Platform:
                 correlation=settings.deduplication.near_correlation,
             ),
         }
+        if described := self.icloud.with_sidecars:
+            stages[sidecars.SIDECARS] = lambda: ICloudSidecarsStage(
+                self.roots[layout.ORIGINALS], described, self.date_rules()
+            )
         if self.tiers:
             stages[renditions.COMPRESSED] = lambda: CompressionStage(
                 self.roots, self.originals, self.tiers, names, settings.compute.task_timeout_seconds
@@ -165,6 +197,13 @@ class Platform:
 
     def _delivery_stages(self, name: str, destination: Destination) -> dict[str, Callable[[], Stage[Any]]]:
         staged, uploaded, verified = (deliveries.stage_name(name, step) for step in STEPS)
+        if isinstance(destination, ICloudPhotos):
+            rules = self.icloud.rules(name)
+            return {
+                staged: lambda: ICloudStagedStage(destination, rules, compressing=bool(self.tiers)),
+                uploaded: lambda: ICloudUploadedStage(destination, rules, self.originals, self.roots),
+                verified: lambda: ICloudVerifiedStage(destination, rules, self.originals, self.roots),
+            }
         return {
             staged: lambda: StagedStage(destination, compressing=bool(self.tiers)),
             uploaded: lambda: UploadedStage(destination, self.originals, self.roots),
@@ -181,6 +220,10 @@ class Platform:
         """
         present = [name for name, spec in self.sources.items() if is_there(spec.path)]
         found = [sources.to_store_from(present), to_deduplicate]
+        if self.icloud.sources:
+            found.append(sources.to_store_from(list(self.icloud.sources), sources.ICLOUD_ORIGINALS))
+        if self.icloud.with_sidecars:
+            found.append(sidecars.to_write(self.icloud.with_sidecars))
         if self.tiers:
             found.append(renditions.to_compress(tier_dates(self.tiers, self.today), aged=aged))
         for name, destination in self.destinations.items():
@@ -194,14 +237,29 @@ class Platform:
             found.append(renditions.to_release)
         return found
 
-    def due_dates(self, *, aged: bool, redo: work.Redo = "failed") -> list[date]:
-        """Returns the dates at which a run of now would find something to do."""
+    def due_dates(self, *, aged: bool, redo: work.Redo = "failed", unseen: bool = False) -> list[date]:
+        """Returns the dates at which a run of now would find something to do.
+
+        Args:
+            aged: Also what has only grown older since it was decided.
+            redo: Which failures count.
+            unseen: Also deliveries that nobody has looked at for long, as many as one run looks at.
+        """
         rules = ClaimRules(lease_id=0, redo=redo, max_attempts=self.settings.runs.max_attempts)
         days: set[date] = set()
         with self.engine.connect() as connection:
             for query in self.queries(aged=aged):
                 days.update(work.due_dates(connection, query, rules))
+            for name, entry in self._archives.items() if unseen else ():
+                old = deliveries.longest_unseen(connection, name, entry.recheck_days, LOOKS)
+                days.update(one.partition_date for one in old)
         return sorted(days)
+
+    def recheck(self, name: str) -> Rechecked:
+        """Looks again at what an archive was proven to hold long ago; of iCloud the changes feed tells what is gone."""
+        if name not in self._archives:
+            return Rechecked(0, [], False)
+        return recheck(self.engine, self.destinations[name], self._archives[name].recheck_days)
 
     def prepare(self, before_migration: Callable[[str], None] | None = None) -> None:
         """Gets the catalog and the roots ready; cheap when they are.
@@ -219,7 +277,24 @@ class Platform:
             self._hold_fixed_settings(connection)
             ensure_roots(connection, self.roots)
             self._tell_new_destinations(connection)
+            self._doubt_moved_destinations(connection)
         self.clean_up()
+
+    def prepare_to_look(self) -> None:
+        """Gives a database that has no catalog its tables, and touches nothing else; for a dry run.
+
+        Raises:
+            RunStopped: The catalog was written by an earlier version, so it cannot be read as it is.
+        """
+        with self.engine.connect() as connection:
+            version, wanted = schema_version(connection), newest_version()
+        if version is None:
+            migrate(self.engine)
+        elif version != wanted:
+            raise RunStopped(
+                f"The catalog stands at version {version} and this program knows {wanted}; a dry run changes nothing. "
+                "Run without --dry-run, or start `up`: it is brought up to date then, after a dump."
+            )
 
     def clean_up(self) -> list[str]:
         """Frees what killed runs had claimed; returns their run ids."""
@@ -250,9 +325,30 @@ class Platform:
                 deliveries.enqueue_everything(connection, name)
         # One that was switched off is told everything again when it comes back: what came meanwhile, it was not told.
         config.set_config(connection, "destinations", sorted(self.destinations))
+        self._tell_changed_rules(connection)
 
+    def _tell_changed_rules(self, connection: Any) -> None:
+        """Has what a destination did not get decided anew when its settings have changed."""
+        entries = {name: self.settings.icloud_destinations[name] for name in self.icloud.destinations}
+        rules = {name: [one.deliver, sorted(one.accept), one.missing_only] for name, one in entries.items()}
+        known = config.get_config(connection, "destination_rules") or {}
+        for name, rule in rules.items():
+            if known.get(name) not in (None, rule):
+                left_out.queue_again(connection, name)
+        if known | rules != known:
+            config.set_config(connection, "destination_rules", known | rules)
 
-def stage_names(destinations: Sequence[str]) -> list[str]:
-    """Returns every stage's name in the order of the chain."""
-    delivery = [deliveries.stage_name(name, step) for name in destinations for step in STEPS]
-    return [sources.ORIGINALS, DEDUPLICATED, renditions.COMPRESSED, *delivery, LIBRARY, renditions.RELEASED]
+    def _doubt_moved_destinations(self, connection: Any) -> None:
+        """Has everything proven anew at a destination that has another path or another disk than the last time."""
+        known = config.get_config(connection, PLACES) or {}
+        places = {
+            name: {"path": to_text(str(one.path)), "disk": to_text(present_disk(one.path))}
+            for name, one in self.destinations.items()
+            if one.path is not None
+        }
+        for name, place in places.items():
+            before = known.get(name, place)
+            if before != place:
+                was, now = (f"{one['path']} ({one['disk']})" for one in (before, place))
+                deliveries.doubt_everything(connection, name, f"it moved from {was} to {now} and is proven anew")
+        config.set_config(connection, PLACES, known | places)

@@ -25,10 +25,11 @@ LIVE_SECONDS = 6.0
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A stored content and the name under which it was seen."""
+    """A stored content, the name under which it was seen, and what its source says it is to its bundle."""
 
     file: MediaFile
     name: str
+    role: str | None = None
 
 
 @dataclass(slots=True)
@@ -60,11 +61,14 @@ def assemble(candidates: Sequence[Candidate]) -> list[Group]:
         Every candidate in exactly one group.
     """
     ordered = sorted(candidates, key=lambda one: (one.name, one.file.sha256))
+    groups = _as_declared(ordered)
+    told = {one.file.id for group in groups for one, _ in group.members()}
+    ordered = [one for one in ordered if one.file.id not in told]
     photos = [one for one in ordered if one.file.kind == "photo"]
     raws = [one for one in ordered if one.file.kind == "raw"]
     videos = [one for one in ordered if one.file.kind == "video"]
-    originals = [one for one in photos if not is_edit(one.name)] or photos
-    groups = [Group(one) for one in originals]
+    originals = [one for one in photos if not is_edit(one.name)] or ([] if groups else photos)
+    groups += [Group(one) for one in originals]
     for one in photos:
         if one not in originals:
             _nearest(groups, one).others.append((one, "edit"))
@@ -76,6 +80,14 @@ def assemble(candidates: Sequence[Candidate]) -> list[Group]:
         if one.file.kind == "sidecar":
             _join_sidecar(groups, one)
     return groups
+
+
+def _as_declared(ordered: Sequence[Candidate]) -> list[Group]:
+    """Groups what its source says belongs together; nothing as long as the lead has not come."""
+    leads = [one for one in ordered if one.role == "lead"]
+    if len(leads) != 1:
+        return []
+    return [Group(leads[0], [(one, one.role) for one in ordered if one.role is not None and one is not leads[0]])]
 
 
 def _join(groups: list[Group], one: Candidate, role: str, fits: object) -> None:
@@ -137,8 +149,10 @@ def form_bundles(connection: Connection, file: MediaFile, name: str) -> list[int
 
 def _related(connection: Connection, file: MediaFile, name: str) -> list[Candidate]:
     names: dict[int, str] = {}
+    roles: dict[int, str] = {}
     for _, source, folder, stem, path in sources.observations_of(connection, [file.id]):
         names.setdefault(file.id, os.path.basename(from_text(path)))
+        roles = roles or sources.declared_roles(connection, source, folder, stem)
         for sibling, sibling_path in sources.siblings(connection, source, folder, stem):
             names.setdefault(sibling, os.path.basename(from_text(sibling_path)))
     names.setdefault(file.id, name)
@@ -147,7 +161,7 @@ def _related(connection: Connection, file: MediaFile, name: str) -> list[Candida
         for media_file_id, _, _, _, path in sources.observations_of(connection, others):
             names.setdefault(media_file_id, os.path.basename(from_text(path)))
     files = media.load_media(connection, sorted(names))
-    return [Candidate(one, names[one.id]) for one in files if _together(file, one)]
+    return [Candidate(one, names[one.id], roles.get(one.id)) for one in files if _together(file, one)]
 
 
 def _together(file: MediaFile, other: MediaFile) -> bool:

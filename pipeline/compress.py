@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,18 +21,13 @@ from catalog.media import MediaFile
 from catalog.paths import from_text, to_text
 from catalog.renditions import TierDates
 from catalog.work import WorkQuery
-from media.files import ORIGINAL_MODE, commit_part, make_folder_below, part_path
-from media.renditions import make_rendition
+from media.files import ORIGINAL_MODE, commit_part, hash_file, make_folder_below, part_path
+from media.renditions import KINDS_LEFT_ALONE, make_rendition
 from media.tiers import Tier, tier_for
 from pipeline import layout
 from pipeline.run import Run
 from pipeline.stage import Outcome, Stage
 from resources.compute import Task
-
-_NEVER = {
-    "raw": "a RAW is never compressed",
-    "sidecar": "a sidecar is kept as it is",
-}
 
 
 def tier_dates(tiers: Sequence[Tier], today: date) -> list[TierDates]:
@@ -102,7 +98,7 @@ class CompressionStage(Stage[MediaFile]):
         make_folder_below(self._roots[layout.RENDITIONS], part.parent)
         original = self._originals[item.stored_root] / from_text(item.stored_path)
         plan = self._tier(item, run).plan
-        options = {"kind": item.kind, "format": item.format, "plan": plan.to_dict()}
+        options = {"sha256": item.sha256, "kind": item.kind, "format": item.format, "plan": plan.to_dict()}
         return Task(make_rendition, (str(original), str(part)), options)
 
     def timeout(self, item: MediaFile) -> float:
@@ -117,23 +113,43 @@ class CompressionStage(Stage[MediaFile]):
         return self._kept(connection, item, reason or result["reason"], run)
 
     def failed(self, connection: Connection, item: MediaFile, reason: str, run: Run) -> None:
-        """Removes what was begun; the original is delivered all the same."""
+        """Removes what was begun; a destination that takes originals too gets that one all the same."""
         self._part(item, run).unlink(missing_ok=True)
         log_event(connection, run_id=run.run_id, stage=self.name, event="failed", media_file_id=item.id, detail=reason)
 
+    def give_up(self, connection: Connection, item: MediaFile, reason: str, run: Run) -> Outcome:
+        """Keeps the original with the reason: who takes renditions alone would otherwise never get this photo."""
+        said = f"it could not be made smaller at {run.max_attempts} tries: {reason}"
+        if renditions.keep_present(connection, item.id, self._tier(item, run).plan.fingerprint()):
+            return Outcome("kept_rendition", note=f"the rendition that stands is kept; {said}")
+        return replace(self._kept(connection, item, said, run), note=said)
+
     def _made(self, connection: Connection, item: MediaFile, result: Mapping[str, Any], run: Run) -> Outcome:
-        tier = self._tier(item, run)
-        path = layout.rendition_path(
-            from_text(item.stored_path), tier.plan.fingerprint(), result["extension"], item.partition_date
-        )
-        part = self._part(item, run)
-        os.chmod(part, ORIGINAL_MODE)
-        commit_part(part, self._roots[layout.RENDITIONS] / path)
+        fingerprint = self._tier(item, run).plan.fingerprint()
+        same = renditions.path_of_same(connection, item.id, fingerprint, result["sha256"])
+        path = self._free_path(connection, item, result, fingerprint) if same is None else from_text(same)
+        part, final = self._part(item, run), self._roots[layout.RENDITIONS] / path
+        if same is not None and _holds(final, result["sha256"]):
+            part.unlink()
+        else:
+            # What stands there otherwise is damaged, or a killed run left it: no row is about it.
+            os.chmod(part, ORIGINAL_MODE)
+            commit_part(part, final)
         details = {name: result[name] for name in ("sha256", "size", "width", "height", "format", "detail", "seconds")}
         self._decide(connection, item, run, {"outcome": "made", "path": to_text(path), **details})
         deliveries.enqueue_members(connection, self._destinations, item.id)
         figures = {"bytes_before": float(item.size), "bytes_after": float(result["size"])}
         return Outcome("renditions", figures)
+
+    def _free_path(self, connection: Connection, item: MediaFile, result: Mapping[str, Any], fingerprint: str) -> str:
+        """Returns a path that no rendition has: an earlier one is never written over, for it may be on its way."""
+        content = f"-{result['sha256'][: layout.HASH_CHARS]}"
+        original = from_text(item.stored_path)
+        paths = [
+            layout.rendition_path(original, fingerprint, result["extension"], item.partition_date, mark)
+            for mark in ("", content, f"{content}-{item.id}")
+        ]
+        return next((path for path in paths if renditions.path_is_free(connection, to_text(path))), paths[-1])
 
     def _kept(self, connection: Connection, item: MediaFile, reason: str, run: Run) -> Outcome:
         nothing = dict.fromkeys(("path", "sha256", "size", "width", "height", "format"))
@@ -164,7 +180,7 @@ class CompressionStage(Stage[MediaFile]):
     def _never(self, item: MediaFile) -> str | None:
         if item.state == "damaged":
             return f"a damaged file is kept as it is ({item.reason})"
-        return _NEVER.get(item.kind)
+        return KINDS_LEFT_ALONE.get(item.kind)
 
     def _tier(self, item: MediaFile, run: Run) -> Tier:
         return tier_for((run.today - item.partition_date).days, self._tiers)
@@ -172,3 +188,8 @@ class CompressionStage(Stage[MediaFile]):
     def _part(self, item: MediaFile, run: Run) -> Path:
         folder = self._roots[layout.RENDITIONS] / layout.day_folder(item.partition_date)
         return part_path(folder / str(item.id), run.tag)
+
+
+def _holds(final: Path, sha256: str) -> bool:
+    """Returns whether exactly these bytes stand at a path."""
+    return final.is_file() and not final.is_symlink() and hash_file(str(final))["sha256"] == sha256

@@ -7,14 +7,14 @@ Does not belong here: how a destination is spoken to (`resources`).
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
 
-from catalog import deliveries
+from catalog import deliveries, left_out
 from catalog.deliveries import Delivered, Delivery, Member
 from catalog.logs import log_event
 from catalog.paths import from_text, to_text
@@ -22,15 +22,17 @@ from catalog.work import WorkQuery
 from media.files import ContentMismatch
 from pipeline import layout
 from pipeline.destination import Destination
-from pipeline.proofs import Candidate, KeptFolder, Witness
+from pipeline.failures import NothingToSend
+from pipeline.proofs import HOURS_BETWEEN_QUESTIONS, Candidate, KeptFolder, Witness
 from pipeline.replace import release_replaced
 from pipeline.run import Run
 from pipeline.stage import Outcome, Stage
 from resources.compute import Task
-from resources.delivery import Evidence, Intent
+from resources.delivery import Evidence, Intent, NotNow
 
+LEFT_OUT = "left out"  # the event in a file's history
+LEFT_OUT_COUNT = "left_out"
 SLOWEST_WRITE = 2_000_000  # bytes a second, to a mount over wireless
-HOURS_BETWEEN_QUESTIONS = 20.0  # less than a day: the nightly run asks again
 
 
 class StagedStage(Stage[Member]):
@@ -70,6 +72,15 @@ class StagedStage(Stage[Member]):
 
     def record(self, connection: Connection, item: Member, result: Any, run: Run) -> Outcome:
         """Writes an intent for each role that the destination takes and does not have."""
+        if self._destination.on_new_rendition == "replace":
+            deliveries.lock_deliveries(connection, self._destination.name, item.id)
+        deliveries.dequeue(connection, self._destination.name, item.id)
+        # As it is now: another run may have made a rendition since it was loaded.
+        (item,) = deliveries.load_members(connection, [item.id])
+        if (reason := self._left_out(connection, item)) is not None:
+            if left_out.leave_out(connection, self._destination.name, item.id, item.partition_date, reason):
+                self._log(connection, run, item, LEFT_OUT, reason)
+            return Outcome(LEFT_OUT_COUNT, note=f"left out: {reason}")
         staged = {"staged": 0.0, "bytes": 0.0}
         for role, sha256, size, extension in self._wanted(item):
             if (held := self._outdated(connection, item, role, sha256)) is not None:
@@ -104,8 +115,11 @@ class StagedStage(Stage[Member]):
             staged["staged"] += 1
             staged["bytes"] += size
             self._log(connection, run, item, f"staged {role}")
-        deliveries.dequeue(connection, self._destination.name, item.id)
         return Outcome("members", staged)
+
+    def _left_out(self, connection: Connection, item: Member) -> str | None:
+        """Returns why a member does not go there at all, which is no failure; None, as here, where everything goes."""
+        return None
 
     def _outdated(self, connection: Connection, item: Member, role: str, sha256: str) -> Delivered | None:
         """Returns what these bytes are to replace; None also while it is on its way itself, and then asked again."""
@@ -120,7 +134,7 @@ class StagedStage(Stage[Member]):
         # One that takes either form got the original as long as there was no rendition: it has the photo.
         either = self._destination.deliver_what == "rendition"
         return any(
-            deliveries.delivered_role(connection, self._destination.name, item.id, one) is not None
+            deliveries.find_delivery(connection, self._destination.name, item.id, one) is not None
             for one in (("original", "rendition") if either else (role,))
         )
 
@@ -168,6 +182,8 @@ class StagedStage(Stage[Member]):
 class _DeliveryStage(Stage[Delivery]):
     """What uploading and verifying share: they work on deliveries, from our own files."""
 
+    too_slow = "it took too long: the destination's disk or network is slow or busy; it is tried again"
+
     def __init__(
         self, destination: Destination, originals: Mapping[str, Path], roots: Mapping[str, Path], step: str, state: str
     ) -> None:
@@ -178,6 +194,38 @@ class _DeliveryStage(Stage[Delivery]):
         self._trash = roots[layout.TRASH]
         self._step = step
         self._state = state
+        self._others: Mapping[str, Destination] = {}
+        self._stopped: NotNow | None = None
+
+    def pause(self) -> str | None:
+        """Returns why the destination is asked for nothing more in this run."""
+        return None if self._stopped is None else self._stopped.reason
+
+    def window(self, run: Run) -> int:
+        """Returns how many files are handed out at once: few, where they are done one after the other."""
+        return 2 if self._destination.works_here else super().window(run)
+
+    def close(self) -> None:
+        """Waits for the file that is under way, and ends the sessions in which something was asked."""
+        super().close()
+        for destination in (self._destination, *self._others.values()):
+            destination.close()
+
+    def _task(self, function: Callable[..., Any], *arguments: Any) -> Task:
+        """Returns the task that asks the destination something, in the place where it can be asked."""
+        if not self._destination.works_here:
+            return Task(function, arguments)
+        return Task(self._unless_stopped, (function, *arguments), here=True)
+
+    def _unless_stopped(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        if self._stopped is not None:
+            raise NotNow(self._stopped.reason, self._stopped.seconds)
+        try:
+            return function(*arguments)
+        except NotNow as later:
+            if later.stops:
+                self._stopped = later
+            raise
 
     def query(self, run: Run) -> WorkQuery:
         """Returns the deliveries that stand one step before."""
@@ -203,14 +251,44 @@ class _DeliveryStage(Stage[Delivery]):
         """Adds a line to the file's history; the delivery keeps its state."""
         self._log(connection, run, item, "failed", reason)
 
+    def put_off(self, connection: Connection, item: Delivery, reason: str, run: Run) -> None:
+        """Writes why the delivery waits; into the file's history only when that is news."""
+        if deliveries.say_why_it_waits(connection, item.id, reason):
+            self._log(connection, run, item, "pending", reason)
+
     def _intent(self, item: Delivery, run: Run) -> Intent:
-        if item.role == "rendition" and item.rendition_trash_path is not None:
-            source = self._trash / from_text(item.rendition_trash_path)
-        elif item.role == "rendition" and item.rendition_path is not None:
-            source = self._renditions / from_text(item.rendition_path)
-        else:
-            source = self._originals[item.stored_root] / from_text(item.stored_path)
-        return Intent(str(source), from_text(item.remote_path), item.sha256, item.size, run.tag)
+        """Returns what is sent.
+
+        Raises:
+            NothingToSend: No file of ours is known to have these bytes.
+        """
+        if (source := self._source(item)) is None:
+            raise NothingToSend(
+                f"no rendition with the bytes that were to be sent ({item.sha256[: layout.HASH_CHARS]}…) is known any "
+                "more, and nothing else is sent in its place"
+            )
+        return self._about(item, str(source), run)
+
+    def _about(self, item: Delivery, source: str, run: Run) -> Intent:
+        sent = item.age_seconds if item.state != "staged" else None
+        return Intent(
+            source,
+            from_text(item.remote_path),
+            item.sha256,
+            item.size,
+            run.tag,
+            remote_ids=item.remote_ids,
+            seen=item.seen,
+            sent_seconds=sent,
+        )
+
+    def _source(self, item: Delivery) -> Path | None:
+        """Returns our own file with the bytes of a delivery."""
+        if item.role == "original":
+            return self._originals[item.stored_root] / from_text(item.stored_path)
+        if item.rendition_trash_path is not None:
+            return self._trash / from_text(item.rendition_trash_path)
+        return None if item.rendition_path is None else self._renditions / from_text(item.rendition_path)
 
     def _log(self, connection: Connection, run: Run, item: Delivery, event: str, detail: str | None = None) -> None:
         log_event(
@@ -236,9 +314,13 @@ class UploadedStage(_DeliveryStage):
         """
         super().__init__(destination, originals, roots, "uploaded", "staged")
 
+    def begin(self, run: Run) -> None:
+        """Makes sure that the destination can be written to, in every run, whoever asked for it."""
+        self._destination.prepare()
+
     def task(self, item: Delivery, run: Run) -> Task | None:
         """Delivers the file, or finds that a killed run did."""
-        return Task(self._destination.deliver, (self._intent(item, run),))
+        return self._task(self._destination.deliver, self._intent(item, run))
 
     def record(self, connection: Connection, item: Delivery, result: Any, run: Run) -> Outcome:
         """Writes the acknowledgement."""
@@ -284,33 +366,38 @@ class VerifiedStage(_DeliveryStage):
     def task(self, item: Delivery, run: Run) -> Task | None:
         """Asks the destination, or has what a proven delivery replaces moved to the destination's trash."""
         if item.state != "verified":
-            return Task(self._destination.evidence, (self._intent(item, run),))
+            return self._task(self._destination.evidence, self._shown_intent(item, run))
         assert item.replaces_path is not None
         assert item.replaces_sha256 is not None
         old = Intent("", from_text(item.replaces_path), item.replaces_sha256, 0, run.tag)
         with run.engine.connect() as connection:
             rendition, others = deliveries.other_copies(connection, item.id)
-        copies: list[tuple[Witness, str]] = []
+        copies: list[tuple[Witness, str, Mapping[str, object]]] = []
         if rendition is not None:
-            copies.append((KeptFolder(layout.RENDITIONS, self._renditions), rendition))
-        copies += [(self._others[name], path) for name, path in others if name in self._others]
+            copies.append((KeptFolder(layout.RENDITIONS, self._renditions), rendition, {}))
+        copies += [(self._others[name], path, ids) for name, path, ids in others if name in self._others]
         candidates = tuple(
-            Candidate(witness, replace(old, remote_path=from_text(path)), "rendition") for witness, path in copies
+            Candidate(witness, replace(old, remote_path=from_text(path), remote_ids=ids), "rendition")
+            for witness, path, ids in copies
         )
-        folder = self._roots[f"destination:{self._destination.name}"]
-        new = self._intent(item, run)
-        return Task(release_replaced, (self._destination, folder, new, old, candidates, self._copies_needed, run.today))
+        folder = self._roots[layout.destination_root(self._destination.name)]
+        new = self._shown_intent(item, run)
+        arguments = (self._destination, folder, new, old, candidates, self._copies_needed, run.today)
+        return Task(release_replaced, arguments, here=any(one.witness.works_here for one in candidates))
 
     def record(self, connection: Connection, item: Delivery, result: Any, run: Run) -> Outcome:
         """Writes the evidence, or takes a delivery back whose copy is gone.
 
         Raises:
-            ContentMismatch: The destination holds other bytes.
+            ContentMismatch: The destination holds other bytes, or does not show that it holds these.
+            NotNow: It cannot say yet.
         """
         if item.state == "verified":
             return self._record_replaced(connection, item, result, run)
         evidence: Evidence = result
         if evidence.verdict == "verified":
+            if not evidence.proves(item.sha256, item.size):
+                raise ContentMismatch("the destination does not show that it holds exactly the bytes that were sent")
             deliveries.record_evidence(connection, item.id, evidence.facts)
             if self._replacing and item.replaces_path is None:
                 deliveries.enqueue_if_outdated(connection, item.id)
@@ -321,7 +408,13 @@ class VerifiedStage(_DeliveryStage):
             deliveries.send_again(connection, item.id, reason)
             self._log(connection, run, item, "absent", reason)
             return Outcome("absent", note=reason)
+        if evidence.verdict == "pending":
+            raise NotNow(evidence.reason or "the destination cannot say yet", evidence.ask_again_seconds)
         raise ContentMismatch(evidence.reason or "the destination cannot prove that it has it")
+
+    def _shown_intent(self, item: Delivery, run: Run) -> Intent:
+        """Returns what the destination is asked to show; it may hold what we have no file of any more."""
+        return self._about(item, str(self._source(item) or ""), run)
 
     def _record_replaced(self, connection: Connection, item: Delivery, result: Mapping[str, str], run: Run) -> Outcome:
         if (reason := result.get("reason")) is not None:

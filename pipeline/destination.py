@@ -14,11 +14,20 @@ from resources.delivery import Acknowledgement, DeletionProof, Deliver, Evidence
 
 
 class Destination(Protocol):
-    """A place that holds copies. It is picklable: `deliver`, `evidence` and `release` run in a worker."""
+    """A place that holds copies. It is picklable: `deliver`, `evidence` and `release` run in a worker.
+
+    One that `works_here` holds a session that only the run's own process may use; a copy of it that was sent to a
+    worker answers that it cannot be asked there.
+    """
 
     @property
     def name(self) -> str:
         """Its name in the settings."""
+        ...
+
+    @property
+    def path(self) -> Path | None:
+        """Its folder on this machine, None for what has none."""
         ...
 
     @property
@@ -31,8 +40,26 @@ class Destination(Protocol):
         """What happens when a photo that was delivered gets a newer rendition."""
         ...
 
+    @property
+    def place(self) -> str:
+        """What a person knows it as: a folder, an account."""
+        ...
+
+    @property
+    def works_here(self) -> bool:
+        """Whether it works in the run's own process alone, one file at a time."""
+        ...
+
+    def close(self) -> None:
+        """Ends the session that it may hold; the next question opens another."""
+        ...
+
     def prepare(self) -> None:
-        """Makes sure that it can be written to, or raises `RunStopped` with what to do."""
+        """Makes sure that it can be written to, at the start of every run.
+
+        Raises:
+            RunStopped: It cannot, with what to do; or an error that `pipeline.failures` makes one of.
+        """
         ...
 
     def remote_path(self, day: date, name: str, role: str) -> str:
@@ -44,11 +71,15 @@ class Destination(Protocol):
         ...
 
     def deliver(self, intent: Intent) -> Acknowledgement:
-        """Brings a file there, or finds that a killed run already did."""
+        """Brings a file there, or finds that a killed run already did; raises `NotNow` when that has to wait."""
         ...
 
     def evidence(self, intent: Intent) -> Evidence:
-        """Looks at what is there now."""
+        """Looks at what is there now; `pending`, or `NotNow` raised, when it cannot say yet."""
+        ...
+
+    def glance(self, remote_path: str, size: int) -> str | None:
+        """Returns what is wrong with a delivered file without reading it, None when nothing is or it cannot be told."""
         ...
 
     def release(self, proof: DeletionProof, remote_path: str, day: date) -> str:

@@ -26,7 +26,7 @@ from resources.folder import Listing, folder_of, is_edit, list_folder, stem_key
 CHUNK = 1000
 READERS = 8  # header reads wait for the disk or the mount, not for the processor
 CLOCK_SKEW_SECONDS = 60
-_LEAD_ORDER = {Kind.PHOTO: 0, Kind.RAW: 1, Kind.VIDEO: 2, Kind.SIDECAR: 3}
+LEAD_ORDER = {Kind.PHOTO: 0, Kind.RAW: 1, Kind.VIDEO: 2, Kind.SIDECAR: 3}
 _WRITTEN_BY_A_CAMERA = ("exif_offset", "exif", "quicktime", "quicktime_utc")
 _NO_DATE = ("file_time", "first_seen")
 
@@ -62,6 +62,14 @@ class DateRules:
     def last(self) -> date:
         """The last partition: in Auckland it is tomorrow already."""
         return self.now.date() + timedelta(days=1)
+
+    def partition(self, day: date) -> tuple[date, str | None]:
+        """Returns the partition of a capture day, and a flag when it is another day: `before_start` or `future`."""
+        if day < self.start:
+            return self.start, "before_start"
+        if day > self.last:
+            return self.now.date(), "future"
+        return day, None
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +211,7 @@ def _groups(files: pl.DataFrame) -> list[list[_Found]]:
         _Found(path, size, mtime_ns, Kind(kind), folder_of(path), stem_key(path))
         for path, size, mtime_ns, _, kind in files.iter_rows()
     ]
-    found.sort(key=lambda row: (row.folder, row.stem, _LEAD_ORDER[row.kind], is_edit(row.path), row.path))
+    found.sort(key=lambda row: (row.folder, row.stem, LEAD_ORDER[row.kind], is_edit(row.path), row.path))
     return [list(rows) for _, rows in groupby(found, key=lambda row: (row.folder, row.stem))]
 
 
@@ -262,7 +270,8 @@ def _date(spec: FolderSpec, rules: DateRules, row: _Found, sidecars: Sequence[Pa
             path, timezone=rules.timezone, mtime_ns=row.mtime_ns, first_seen=rules.now, sidecars=beside
         )
     except OSError:
-        # It cannot be read just now: it gets a date all the same, and storing it will say what is wrong.
+        # It cannot be read just now: it gets a date all the same. Before it is stored it is dated anew, or what is
+        # wrong with it is said there (`pipeline.dating`).
         return CaptureDate(rules.now.replace(tzinfo=None), None, "first_seen")
 
 
@@ -274,14 +283,14 @@ def _observations(
     earlier: date | None,
 ) -> list[Mapping[str, object]]:
     lead = dates[0]
-    shared, flag = _partition(lead.local.date(), rules)
+    shared, flag = rules.partition(lead.local.date())
     if earlier is not None:
         shared, flag = earlier, None
     rows: list[Mapping[str, object]] = []
     for row, own in zip(group, dates, strict=True):
         day, day_flag = shared, flag
-        if _stands_alone(row, own, shared):
-            day, day_flag = _partition(own.local.date(), rules)
+        if stands_alone(row.kind, own, shared):
+            day, day_flag = rules.partition(own.local.date())
         rows.append(
             {
                 "source": spec.name,
@@ -302,15 +311,7 @@ def _observations(
     return rows
 
 
-def _stands_alone(row: _Found, own: CaptureDate, shared: date) -> bool:
+def stands_alone(kind: Kind, own: CaptureDate, shared: date) -> bool:
     """Returns whether a camera wrote another day into a file: the name came round again, it is no half of a pair."""
-    camera = own.provenance in _WRITTEN_BY_A_CAMERA and row.kind is not Kind.SIDECAR
+    camera = own.provenance in _WRITTEN_BY_A_CAMERA and kind is not Kind.SIDECAR
     return camera and abs((own.local.date() - shared).days) > 1
-
-
-def _partition(day: date, rules: DateRules) -> tuple[date, str | None]:
-    if day < rules.start:
-        return rules.start, "before_start"
-    if day > rules.last:
-        return rules.now.date(), "future"
-    return day, None

@@ -13,6 +13,7 @@ from concurrent.futures import TimeoutError as TaskTimeout
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from media.files import ContentMismatch, RootAway, SourceChanged
+from resources.compute import WorkerDied
 
 
 class RunStopped(Exception):
@@ -23,12 +24,13 @@ class RefusedForSafety(RunStopped):
     """Going on might cost a photo, so nothing was touched."""
 
 
-class WorkerDied(Exception):
-    """The process that worked on one file ended; the file may have crashed its decoder."""
+class NothingToSend(Exception):
+    """No file of ours holds the bytes that a destination is to get."""
 
 
+TOO_SLOW = "it took too long; raise compute.task_timeout_seconds if the file is sound"
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-_DISK_GONE = (errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENOTCONN, errno.EROFS)
+_DISK_GONE = (errno.ESTALE, errno.ENODEV, errno.ENOTCONN, errno.EROFS)
 
 
 def stops_the_run(error: BaseException) -> RunStopped | None:
@@ -43,7 +45,7 @@ def stops_the_run(error: BaseException) -> RunStopped | None:
         return RunStopped(
             f"The disk is full{_where(error)}. Nothing is lost: make room and run again, it goes on where it stopped."
         )
-    if isinstance(error, OSError) and error.errno in _DISK_GONE and error.errno != errno.EIO:
+    if isinstance(error, OSError) and error.errno in _DISK_GONE:
         return RunStopped(
             f"The disk{_where(error)} went away or refuses writing ({os.strerror(error.errno)}). "
             "Nothing is lost: look at the mount and run again."
@@ -61,8 +63,13 @@ def _database_is_away(error: DBAPIError) -> bool:
 
 def in_words(error: BaseException) -> str:
     """Returns one sentence that says why a file failed and what to do."""
+    from resources.icloud_download import DownloadError
+    from resources.icloud_errors import ICloudError
+
+    if isinstance(error, DownloadError | ICloudError):
+        return str(error)
     if is_task_timeout(error):
-        return "it took too long; raise compute.task_timeout_seconds if the file is sound"
+        return TOO_SLOW
     if isinstance(error, WorkerDied):
         return f"the process that worked on it ended ({error}); it is tried again"
     if isinstance(error, FileNotFoundError):
@@ -71,7 +78,7 @@ def in_words(error: BaseException) -> str:
         return f"reading or writing is not allowed{_where(error)}; check the owner and the rights"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}{_where(error)}"
-    if isinstance(error, SourceChanged | ContentMismatch | MemoryError):
+    if isinstance(error, SourceChanged | ContentMismatch | NothingToSend | MemoryError):
         return str(error) or "there was not enough memory for it"
     return f"{type(error).__name__}: {error}"
 

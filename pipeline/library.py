@@ -13,14 +13,14 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from catalog import bundles
+from catalog import bundles, findings
 from catalog.bundles import LibraryItem
 from catalog.logs import log_event
 from catalog.paths import from_text, to_text
 from catalog.work import WorkQuery
-from media.files import make_folder_below, part_path
+from media.files import make_folder_below, part_path, refuse_missing_root
 from media.links import link_or_clone
-from pipeline import layout
+from pipeline import layout, soundness
 from pipeline.run import Run
 from pipeline.stage import Outcome, Stage
 
@@ -44,6 +44,17 @@ class LibraryStage(Stage[LibraryItem]):
         self._template = template
         self._link = link
 
+    def begin(self, run: Run) -> None:
+        """Has the broken entries of the run's days shown again: an original may have moved, or an entry gone."""
+        with run.engine.connect() as connection:
+            entries = findings.library_entries(connection, run.scope)
+        if not entries:
+            return
+        refuse_missing_root(self._root)  # on a disk that is away every entry would look broken
+        if broken := soundness.broken_entries(entries, self._root):
+            with run.engine.begin() as connection:
+                bundles.forget_library(connection, [one.member_id for one, _ in broken])
+
     def query(self, run: Run) -> WorkQuery:
         """Returns the members that are verified somewhere and not shown yet."""
         return bundles.to_sort
@@ -62,8 +73,12 @@ class LibraryStage(Stage[LibraryItem]):
 
     def record(self, connection: Connection, item: LibraryItem, result: Any, run: Run) -> Outcome:
         """Links the original into the tree."""
-        path = self._path(item, from_text(item.file_name))
         target = self._originals[item.stored_root] / from_text(item.stored_path)
+        if not target.exists():
+            raise FileNotFoundError(errno.ENOENT, "the original is gone", str(target))  # a link would lead nowhere
+        if item.library_path is not None:
+            return self._show_anew(connection, item, from_text(item.library_path), target, run)
+        path = self._path(item, from_text(item.file_name))
         if bundles.library_path_is_taken(connection, to_text(path)) or _is_foreign(self._root / path, target):
             path = self._path(
                 item, layout.named_with(from_text(item.file_name), f"-{item.sha256[: layout.HASH_CHARS]}")
@@ -71,6 +86,17 @@ class LibraryStage(Stage[LibraryItem]):
         final = self._root / path
         if _is_foreign(final, target):
             raise FileExistsError(errno.EEXIST, "another file stands there and is not overwritten", str(final))
+        return self._show(connection, item, path, target, run)
+
+    def _show_anew(self, connection: Connection, item: LibraryItem, path: str, target: Path, run: Run) -> Outcome:
+        """Lets an entry show the place to which its original has moved; a clone has its bytes and stays."""
+        if os.path.lexists(self._root / path) and not (self._root / path).is_symlink():
+            bundles.set_library(connection, item.id, to_text(path), f"{item.stored_root}/{item.stored_path}")
+            return Outcome("sorted")
+        return self._show(connection, item, path, target, run)
+
+    def _show(self, connection: Connection, item: LibraryItem, path: str, target: Path, run: Run) -> Outcome:
+        final = self._root / path
         make_folder_below(self._root, final.parent)
         link_or_clone(target, final, part_path(final, run.tag), self._link)
         bundles.set_library(connection, item.id, to_text(path), f"{item.stored_root}/{item.stored_path}")

@@ -50,13 +50,13 @@ def find(connection: Connection, platform: Platform, file: Path) -> Found | None
 
 def _by_place(connection: Connection, platform: Platform, path: Path) -> Found | None:
     for name, spec in platform.sources.items():
-        if (below := _below(path, spec.path)) is not None:
-            seen = history.by_source_path(connection, name, below)
+        if (below := layout.below(path, spec.path)) is not None:
+            seen = history.by_source_path(connection, name, to_text(str(below)))
             if seen is not None:
                 return Found(*seen)
     for name, root in platform.roots.items():
-        if (below := _below(path, root)) is not None:
-            return _below_root(connection, name, below)
+        if (below := layout.below(path, root)) is not None:
+            return _below_root(connection, name, to_text(str(below)))
     return None
 
 
@@ -77,15 +77,8 @@ def _below_root(connection: Connection, root: str, path: str) -> Found | None:
         content = history.by_rendition_path(connection, path)
     elif root == layout.LIBRARY:
         content = history.by_library_path(connection, path)
-    elif root.startswith("destination:"):
-        content = history.by_remote_path(connection, root.removeprefix("destination:"), path)
+    elif (destination := layout.destination_of(root)) is not None:
+        content = history.by_remote_path(connection, destination, path)
     else:
         content = None
     return None if content is None else Found(content, None)
-
-
-def _below(path: Path, root: Path) -> str | None:
-    for base in dict.fromkeys((root, root.resolve())):
-        if path.is_relative_to(base):
-            return to_text(str(path.relative_to(base)))
-    return None

@@ -18,8 +18,11 @@ from pathlib import Path
 from typing import NoReturn, Protocol
 
 from media.files import RootAway, hash_file
-from resources.delivery import DeletionProof, Evidence, Intent, Role
+from resources.delivery import DeletionProof, Evidence, Intent, NotNow, Role
+from resources.mounts import same_disk
 
+# Less than a day: the nightly run asks again for what was not proven.
+HOURS_BETWEEN_QUESTIONS = 20.0
 _TOKEN = object()
 
 
@@ -33,6 +36,16 @@ class Witness(Protocol):
     @property
     def name(self) -> str:
         """Its name in the settings, or of the root."""
+        ...
+
+    @property
+    def path(self) -> Path | None:
+        """Its folder on this machine, None for what has none."""
+        ...
+
+    @property
+    def works_here(self) -> bool:
+        """Whether it can be asked in the run's own process alone."""
         ...
 
     def shares_disk_with(self, folder: Path) -> bool:
@@ -56,9 +69,14 @@ class KeptFolder:
     name: str
     path: Path
 
+    @property
+    def works_here(self) -> bool:
+        """Returns False: any worker can read it."""
+        return False
+
     def shares_disk_with(self, folder: Path) -> bool:
-        """Returns whether both stand on one file system."""
-        return os.stat(self.path).st_dev == os.stat(folder).st_dev
+        """Returns whether both stand on one disk, or may."""
+        return same_disk(self.path, folder)
 
     def evidence(self, intent: Intent) -> Evidence:
         """Reads the file from the disk, not from memory, and hashes it."""
@@ -158,7 +176,7 @@ def prove(doomed: Doomed, candidates: Sequence[Candidate], copies_needed: int) -
     """Asks everyone who is said to hold a copy, now, and makes a proof when enough of them show it.
 
     Not counted are: the file itself, whatever would be lost together with it, a rendition for an original, other bytes,
-    and a second copy at the same destination.
+    and a second copy at the same destination, or on the same disk as one that counts.
 
     Args:
         doomed: The file that is to leave its place.
@@ -172,15 +190,17 @@ def prove(doomed: Doomed, candidates: Sequence[Candidate], copies_needed: int) -
     if copies_needed < 1:
         raise ValueError("a file never leaves its place without a single proven copy")
     copies: dict[str, ProvenCopy] = {}
+    holders: list[Witness] = []
     reasons = []
     for one in candidates:
         if len(copies) == copies_needed:
             break
         if one.witness.name in copies:
             continue
-        seen = _seen(doomed, one)
+        seen = _seen(doomed, one, holders)
         if isinstance(seen, ProvenCopy):
             copies[seen.destination] = seen
+            holders.append(one.witness)
         else:
             reasons.append(f"“{one.witness.name}”: {seen}")
     if len(copies) < copies_needed:
@@ -191,8 +211,8 @@ def prove(doomed: Doomed, candidates: Sequence[Candidate], copies_needed: int) -
     )
 
 
-def _seen(doomed: Doomed, one: Candidate) -> ProvenCopy | str:
-    """Returns the copy as it was seen, or why it does not count."""
+def _seen(doomed: Doomed, one: Candidate, holders: Sequence[Witness]) -> ProvenCopy | str:
+    """Returns the copy as it was seen, or why it does not count beside those of `holders`."""
     if one.role != doomed.role:
         return f"it holds the {one.role}, which never counts for the {doomed.role}"
     if one.intent.sha256 != doomed.sha256:
@@ -201,14 +221,19 @@ def _seen(doomed: Doomed, one: Candidate) -> ProvenCopy | str:
         return "this is the file itself"
     try:
         if one.witness.shares_disk_with(doomed.path.parent):
-            return "it is on the same disk"
+            return "it is on the same disk, as far as can be told"
+        for other in holders:
+            if other.path is not None and one.witness.shares_disk_with(other.path):
+                return f"it is on one disk with “{other.name}”, so both are one copy"
         evidence = one.witness.evidence(one.intent)
+    except NotNow as later:
+        return f"it cannot be looked at now ({later})"
     except OSError as error:
         return f"it cannot be looked at now ({error.strerror or error})"
     except RootAway as error:
         return f"it cannot be looked at now ({error})"
     if evidence.verdict != "verified":
         return evidence.reason or f"it is {evidence.verdict}"
-    if evidence.facts.get("sha256") != doomed.sha256:
+    if not evidence.proves(doomed.sha256, doomed.size):
         return "it does not show which bytes it holds"
     return ProvenCopy(one.witness.name, one.intent.remote_path, dict(evidence.facts), datetime.now(UTC))

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from catalog.work import WorkQuery
 from media.files import hash_file, place_in_trash
 from pipeline import layout
 from pipeline.destination import Destination
-from pipeline.proofs import Candidate, Doomed, NotProven, prove
+from pipeline.proofs import HOURS_BETWEEN_QUESTIONS, Candidate, Doomed, NotProven, prove
 from pipeline.run import Run
 from pipeline.stage import Outcome, Stage
 from pipeline.trash import move_to_trash
@@ -33,7 +32,6 @@ from resources.compute import Task
 from resources.delivery import Intent
 
 SLOWEST_READ = 2_000_000  # bytes a second, from a mount over wireless
-HOURS_BETWEEN_QUESTIONS = 20.0  # less than a day: the nightly run asks again
 
 
 class ReleaseStage(Stage[Superseded]):
@@ -74,19 +72,35 @@ class ReleaseStage(Stage[Superseded]):
         """Writes down where the file goes, and has it proven and moved by a worker."""
         if self._on_its_way(item):
             return None
-        relative = f"{layout.RENDITIONS}/{from_text(item.path)}"
-        recorded = from_text(item.trash_path) if item.trash_path else None
-        if recorded is None:
-            place = place_in_trash(self._trash, relative, run.today)
-            with run.engine.begin() as connection:
-                renditions.intend_release(connection, item.id, to_text(str(place.relative_to(self._trash))))
         path = self._renditions / from_text(item.path)
         doomed = Doomed(path, str(path), item.sha256, item.size, "rendition")
         candidates = tuple(self._candidates(item, run))
-        return Task(
-            prove_and_move,
-            (doomed, candidates, self._copies_needed, self._trash, relative, run.today, recorded),
-        )
+        place = self._place(item, path, run)
+        here = any(one.witness.works_here for one in candidates)
+        return Task(prove_and_move, (doomed, candidates, self._copies_needed, self._trash, place), here=here)
+
+    def _place(self, item: Superseded, path: Path, run: Run) -> str:
+        """Returns where the file goes below the trash: where it was written down to go, by this run or one before.
+
+        It is read anew at each try: a worker that died may have moved the file there. Only while the file stands in
+        its place and something else where it was to go, another place is chosen.
+        """
+        with run.engine.begin() as connection:
+            recorded = renditions.release_place(connection, item.id)
+            if recorded is not None:
+                place = from_text(recorded)
+                if not (os.path.lexists(path) and os.path.lexists(self._trash / place)):
+                    return place
+            free = place_in_trash(self._trash, f"{layout.RENDITIONS}/{from_text(item.path)}", run.today)
+            place = str(free.relative_to(self._trash))
+            renditions.intend_release(connection, item.id, to_text(place))
+        return place
+
+    def close(self) -> None:
+        """Ends the sessions in which copies were asked for."""
+        super().close()
+        for destination in self._destinations.values():
+            destination.close()
 
     def timeout(self, item: Superseded) -> float:
         """Returns the seconds that reading every copy may take on slow mounts."""
@@ -118,7 +132,7 @@ class ReleaseStage(Stage[Superseded]):
         return [
             Candidate(
                 self._destinations[one.destination],
-                Intent(source, from_text(one.remote_path), item.sha256, item.size, run.tag),
+                Intent(source, from_text(one.remote_path), item.sha256, item.size, run.tag, one.remote_ids),
                 "original" if one.role == "original" else "rendition",
             )
             for one in item.held
@@ -137,13 +151,7 @@ class ReleaseStage(Stage[Superseded]):
 
 
 def prove_and_move(
-    doomed: Doomed,
-    candidates: Sequence[Candidate],
-    copies_needed: int,
-    trash: Path,
-    relative: str,
-    day: date,
-    recorded: str | None,
+    doomed: Doomed, candidates: Sequence[Candidate], copies_needed: int, trash: Path, place: str
 ) -> dict[str, str]:
     """Moves a file to the trash on fresh proof; runs in a worker, where the proof is made and used at once.
 
@@ -152,9 +160,7 @@ def prove_and_move(
         candidates: Who may hold copies of it.
         copies_needed: How many must be proven.
         trash: The root of the trash.
-        relative: The file's path below the trash's folder of the day.
-        day: The day.
-        recorded: Where a run before this one was about to move it, below the trash.
+        place: Where it goes below that, as it was written down before.
 
     Returns:
         `trash_path` below the trash, and `proof` in words; or the `reason` why it stays.
@@ -162,14 +168,15 @@ def prove_and_move(
     Raises:
         FileNotFoundError: It neither stands in its place nor where it was about to go.
     """
-    if recorded is not None and not os.path.lexists(doomed.path):
-        if hash_file(str(trash / recorded))["sha256"] == doomed.sha256:
-            return {"trash_path": recorded, "proof": "moved by a run that was ended before it could say so"}
+    if not os.path.lexists(doomed.path):
+        moved = trash / place
+        if moved.is_file() and hash_file(str(moved))["sha256"] == doomed.sha256:
+            return {"trash_path": place, "proof": "moved by a run that was ended before it could say so"}
         raise FileNotFoundError(2, "No such file", str(doomed.path))
     try:
         proof = prove(doomed, candidates, copies_needed)
     except NotProven as error:
         return {"reason": str(error)}
-    place = move_to_trash(proof, doomed.path, trash, relative, day)
+    move_to_trash(proof, doomed.path, trash, place)
     seen = ", ".join(f"{copy.destination}: {to_text(copy.remote_path)} at {copy.at:%F %T} UTC" for copy in proof.copies)
-    return {"trash_path": str(place.relative_to(trash)), "proof": f"proven at {seen}"}
+    return {"trash_path": place, "proof": f"proven at {seen}"}

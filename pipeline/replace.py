@@ -49,7 +49,7 @@ def release_replaced(
         `done` in words, or the `reason` why the old one stays.
     """
     shown = destination.evidence(new)
-    if shown.verdict != "verified":
+    if not shown.proves(new.sha256, new.size):
         return {"reason": f"the new rendition is not proven now ({shown.reason or shown.verdict}); the old one stays"}
     there = destination.evidence(old)
     if there.verdict == "absent":

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from catalog import leases, work
+from catalog import config, leases, work
 from catalog.leases import DeadLease
 from catalog.work import ClaimRules, Redo, Scope
 from media.files import PART_PREFIX, PART_SUFFIX
@@ -55,6 +55,7 @@ class Run:
         run_id: The run's id, as Dagster knows it.
         lease_id: Its lease.
         scope: Its dates.
+        home: What tells this home from others in the names of temporary files, see `config.home_id`.
         redo: Whether failures, or everything, is done again.
         limit: At most so many files a stage; 0 for all.
         max_attempts: After so many failures a file waits for a person.
@@ -68,6 +69,7 @@ class Run:
     run_id: str
     lease_id: int
     scope: Scope
+    home: str = ""
     redo: Redo = "failed"
     limit: int = 0
     max_attempts: int = 5
@@ -83,12 +85,17 @@ class Run:
     @property
     def tag(self) -> str:
         """The mark of this run in the names of its temporary files."""
-        return part_tag(self.lease_id)
+        return part_tag(self.lease_id, self.home)
 
 
-def part_tag(lease_id: int) -> str:
-    """Returns the mark of a lease in the names of temporary files."""
-    return f"L{lease_id}"
+def part_tag(lease_id: int, home: str = "") -> str:
+    """Returns the mark of a lease in the names of temporary files.
+
+    Args:
+        lease_id: The lease; its number means nothing to another home's catalog.
+        home: The home, for two of them may write to one disk.
+    """
+    return f"{home}-L{lease_id}" if home else f"L{lease_id}"
 
 
 FoldersOf = Callable[[Mapping[str, Path], date], Iterator[Path]]
@@ -145,9 +152,10 @@ def clean_up_after_dead_runs(engine: Engine, roots: Mapping[str, Path], folders_
 
 
 def _remove_parts(connection: Connection, lease_id: int, roots: Mapping[str, Path], folders_of: FoldersOf) -> None:
+    tag = part_tag(lease_id, config.home_id(connection))
     for day in leases.days_of(connection, lease_id):
         for folder in folders_of(roots, day):
-            _sweep(folder, part_tag(lease_id))
+            _sweep(folder, tag)
 
 
 def _sweep(folder: Path, tag: str) -> None:

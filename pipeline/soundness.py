@@ -16,19 +16,17 @@ from catalog.paths import from_text
 from media.inspect import differences
 from pipeline import layout
 
-Finding = tuple[str, str]
 
-
-def unsound_originals(stored: Sequence[StoredOriginal], roots: Mapping[str, Path]) -> list[Finding]:
+def unsound_originals(stored: Sequence[StoredOriginal], roots: Mapping[str, Path]) -> list[tuple[StoredOriginal, str]]:
     """Returns the originals that are missing, have another size, or can be written to."""
     found = []
     for one in stored:
         if one.root not in roots:
-            found.append((one.path, f"its {one.root.replace(':', ' ')} is no longer in the settings"))
+            found.append((one, f"its {one.root.replace(':', ' ')} is no longer in the settings"))
             continue
         path = roots[one.root] / from_text(one.path)
         if (reason := _unsound(path, one.size, ours=one.root == layout.ORIGINALS)) is not None:
-            found.append((one.path, reason))
+            found.append((one, reason))
     return found
 
 
@@ -48,7 +46,9 @@ def _unsound(path: Path, size: int, *, ours: bool) -> str | None:
     return None
 
 
-def unsound_renditions(made: Sequence[MadeRendition], originals: Mapping[str, Path], renditions: Path) -> list[Finding]:
+def unsound_renditions(
+    made: Sequence[MadeRendition], originals: Mapping[str, Path], renditions: Path
+) -> list[tuple[MadeRendition, str]]:
     """Returns the renditions that are missing, do not open, or differ in what they must share with their original."""
     found = []
     for one in made:
@@ -57,17 +57,17 @@ def unsound_renditions(made: Sequence[MadeRendition], originals: Mapping[str, Pa
             original = originals[one.original_root] / from_text(one.original_path)
             reason = "; ".join(differences(str(original), str(path), one.format)) or None
         if reason is not None:
-            found.append((one.path, reason))
+            found.append((one, reason))
     return found
 
 
-def broken_entries(entries: Sequence[LibraryEntry], library: Path) -> list[Finding]:
+def broken_entries(entries: Sequence[LibraryEntry], library: Path) -> list[tuple[LibraryEntry, str]]:
     """Returns the entries of the sorted library that are missing or lead nowhere."""
     found = []
     for one in entries:
         path = library / from_text(one.path)
         if not os.path.lexists(path):
-            found.append((one.path, "the entry is missing"))
+            found.append((one, "the entry is missing"))
         elif not path.exists():
-            found.append((one.path, "the entry leads nowhere"))
+            found.append((one, "the entry leads nowhere"))
     return found

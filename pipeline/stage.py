@@ -12,24 +12,24 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
-from concurrent.futures import TimeoutError as TaskTimeout
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from pebble import ProcessExpired
 from sqlalchemy import Connection
 
 from catalog import work
 from catalog.work import WorkQuery
-from pipeline.failures import RunStopped, WorkerDied, in_words, stops_the_run
+from pipeline.failures import TOO_SLOW, RunStopped, in_words, is_task_timeout, stops_the_run
 from pipeline.run import Run
-from resources.compute import Task
+from resources.compute import Task, WorkerDied
+from resources.delivery import NotNow
 
 CLAIM_BATCH = 64
 TABLE_ROWS = 20
 WORKER_TRIES = 3
 FAILED = "failed"
+PENDING = "pending"
 LOST_LEASE = "This run lost its lease, so another run has taken over its files. Run again."
 Item = TypeVar("Item")
 
@@ -54,9 +54,15 @@ class Stage(ABC, Generic[Item]):
 
     Attributes:
         name: The stage's name, under which it claims and reports.
+        too_slow: Why a file failed whose task took too long, and what to do.
     """
 
     name: str
+    too_slow: str = TOO_SLOW
+    _thread: ThreadPoolExecutor | None = None
+
+    def begin(self, run: Run) -> None:
+        """Gets ready for a run, before anything is claimed; here there is nothing to do."""
 
     @abstractmethod
     def query(self, run: Run) -> WorkQuery:
@@ -89,6 +95,28 @@ class Stage(ABC, Generic[Item]):
         """
         return self.task(item, run) if isinstance(result, WorkerDied) and tries < WORKER_TRIES else None
 
+    def submit(self, task: Task, item: Item, run: Run) -> Future[Any]:
+        """Hands a task to whoever does it: the pool, or the stage's one thread for what only this process can do."""
+        if not task.here:
+            return run.pool.submit(task, self.timeout(item))
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, self.name)
+        return self._thread.submit(task.function, *task.arguments, **task.options)
+
+    def window(self, run: Run) -> int:
+        """Returns how many tasks are handed out at once."""
+        return 2 * run.pool.workers + 2
+
+    def pause(self) -> str | None:
+        """Returns why nothing more is claimed in this run, None while all is well."""
+        return None
+
+    def close(self) -> None:
+        """Ends what the stage holds open, however the run ends; what is under way in its thread is waited for."""
+        if self._thread is not None:
+            self._thread.shutdown(wait=True, cancel_futures=True)
+            self._thread = None
+
     @abstractmethod
     def record(self, connection: Connection, item: Item, result: Any, run: Run) -> Outcome:
         """Writes the result, in the transaction that ends the claim."""
@@ -96,6 +124,14 @@ class Stage(ABC, Generic[Item]):
     @abstractmethod
     def failed(self, connection: Connection, item: Item, reason: str, run: Run) -> None:
         """Writes what a failure means for the stage's own rows."""
+
+    def give_up(self, connection: Connection, item: Item, reason: str, run: Run) -> Outcome | None:
+        """Writes what becomes of a file at its last failure, for stages that have an answer; None, as here, waits."""
+        return None
+
+    def put_off(self, connection: Connection, item: Item, reason: str, run: Run) -> None:
+        """Writes why a file has to wait, for stages whose rows say so; here nothing."""
+        return None
 
 
 @dataclass(slots=True)
@@ -111,7 +147,7 @@ class StageReport:
 
     @property
     def done(self) -> int:
-        """Files that were worked on, failures included."""
+        """Files that were worked on, failures and those that have to wait included."""
         return sum(self.counts.values())
 
     def add(self, label: str, outcome: Outcome) -> None:
@@ -126,6 +162,10 @@ class StageReport:
         self.counts[FAILED] += 1
         if len(self.failures) < TABLE_ROWS:
             self.failures.append((label, reason))
+
+    def add_pending(self, label: str, reason: str) -> None:
+        """Counts one file that has to wait, which is no failure."""
+        self.add(label, Outcome(PENDING, note=reason))
 
     def metrics(self) -> dict[str, float]:
         """Returns every figure by its name, for the catalog."""
@@ -147,15 +187,19 @@ def work_off(stage: Stage[Item], run: Run) -> StageReport:
     if run.redo == "all":
         with run.engine.begin() as connection:
             work.forget_failures(connection, stage.name, run.scope)
+    with _stopped_in_words():
+        stage.begin(run)
     with run.engine.connect() as connection:
         total = work.count_due(connection, query, run.scope)
     if total:
         total = min(total, run.limit) if run.limit else total
         results = contextlib.closing(_worked(stage, run, _claimed(stage, query, run)))
-        with _stopped_in_words(), run.engine.connect() as session, results as worked:
+        with _stopped_in_words(), contextlib.closing(stage), run.engine.connect() as session, results as worked:
             for item, result in worked:
                 _settle(stage, run, session, item, result, report)
                 run.progress(stage.name, report.done, total, time.monotonic() - start)
+    if (reason := stage.pause()) is not None:
+        report.notes.insert(0, (stage.name, reason))
     report.seconds = time.monotonic() - start
     return report
 
@@ -172,7 +216,7 @@ def _stopped_in_words() -> Iterator[None]:
 
 def _claimed(stage: Stage[Item], query: WorkQuery, run: Run) -> Iterator[Item]:
     left = run.limit or None
-    while left is None or left > 0:
+    while (left is None or left > 0) and stage.pause() is None:
         with run.engine.begin() as connection:
             ids = work.claim(connection, query, run.scope, run.rules, min(CLAIM_BATCH, left or CLAIM_BATCH))
         if not ids:
@@ -197,7 +241,7 @@ def _worked(stage: Stage[Item], run: Run, items: Iterator[Item]) -> Generator[tu
 def _fly(
     stage: Stage[Item], run: Run, items: Iterator[Item], flying: dict[Future[Any], tuple[Item, int]]
 ) -> Iterator[tuple[Item, Any]]:
-    window = 2 * run.pool.workers + 2
+    window = stage.window(run)
     exhausted = False
     while flying or not exhausted:
         while not exhausted and len(flying) < window:
@@ -213,7 +257,7 @@ def _fly(
             if task is None:
                 yield item, None
             else:
-                flying[run.pool.submit(task, stage.timeout(item))] = (item, 1)
+                flying[stage.submit(task, item, run)] = (item, 1)
         if not flying:
             continue
         done, _ = wait(flying, return_when=FIRST_COMPLETED)
@@ -223,17 +267,13 @@ def _fly(
             if (task := stage.again(item, run, result, tries)) is None:
                 yield item, result
             else:
-                flying[run.pool.submit(task, stage.timeout(item))] = (item, tries + 1)
+                flying[stage.submit(task, item, run)] = (item, tries + 1)
 
 
 def _result_of(future: Future[Any]) -> Any:
     try:
         return future.result()
-    except (ProcessExpired, CancelledError) as error:
-        died = WorkerDied(f"exit code {error.exitcode}" if isinstance(error, ProcessExpired) else "with its pool")
-        died.__cause__ = error
-        return died
-    except (TaskTimeout, Exception) as error:  # the file's failure, which becomes its row
+    except Exception as error:  # the file's failure, which becomes its row
         return error
 
 
@@ -243,16 +283,38 @@ def _settle(stage: Stage[Item], run: Run, session: Connection, item: Item, resul
         if isinstance(result, BaseException):
             raise result
         with session.begin():
-            if not work.finish(session, stage.name, stage.row_id(item), run.lease_id):
-                raise RunStopped(LOST_LEASE)
+            _end_claim(stage, run, session, item)
             outcome = stage.record(session, item, result, run)
         report.add(label, outcome)
+    except NotNow as later:
+        with session.begin():
+            if not work.defer(session, stage.name, stage.row_id(item), run.lease_id, later.seconds):
+                raise RunStopped(LOST_LEASE) from later
+            stage.put_off(session, item, later.reason, run)
+        report.add_pending(label, later.reason)
     except Exception as error:
         if (stop := stops_the_run(error)) is not None:
             raise stop from error
-        reason = in_words(error)
-        with session.begin():
-            if not work.fail(session, stage.name, stage.row_id(item), run.lease_id, reason, run.backoff_seconds):
-                raise RunStopped(LOST_LEASE) from error
-            stage.failed(session, item, reason, run)
-        report.add_failure(label, reason)
+        _settle_failure(stage, run, session, item, error, report)
+
+
+def _settle_failure(
+    stage: Stage[Item], run: Run, session: Connection, item: Item, error: Exception, report: StageReport
+) -> None:
+    reason, given_up = stage.too_slow if is_task_timeout(error) else in_words(error), None
+    with session.begin():
+        attempts = work.fail(session, stage.name, stage.row_id(item), run.lease_id, reason, run.backoff_seconds)
+        if not attempts:
+            raise RunStopped(LOST_LEASE) from error
+        stage.failed(session, item, reason, run)
+        if attempts >= run.max_attempts and (given_up := stage.give_up(session, item, reason, run)) is not None:
+            _end_claim(stage, run, session, item)
+    if given_up is not None:
+        report.add(stage.label(item), given_up)
+    else:
+        report.add_failure(stage.label(item), reason)
+
+
+def _end_claim(stage: Stage[Item], run: Run, session: Connection, item: Item) -> None:
+    if not work.finish(session, stage.name, stage.row_id(item), run.lease_id):
+        raise RunStopped(LOST_LEASE)

@@ -1,7 +1,7 @@
 """The trash: where a file of ours goes on proof, and how it comes back.
 
 Belongs here: moving one file there and back, and finding it again. Does not belong here: whether it may
-go (`pipeline.proofs`), or emptying the trash, which this version never does.
+go (`pipeline.proofs`), or emptying the trash (`pipeline.emptying`).
 
 Below the trash there is a folder for each day, in it the name of the root and the path that the file had:
 `trash/2026-11-20/renditions/2024/05/17/IMG_1.jpg`. A second one of that name and day has the day `2026-11-20-2`.
@@ -14,7 +14,6 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -30,7 +29,6 @@ from media.files import (
     make_folder,
     make_folder_below,
     part_path,
-    place_in_trash,
     refuse_change,
     rename_known,
     rename_to_new,
@@ -64,18 +62,17 @@ class Trashed:
     original: Path
 
 
-def move_to_trash(proof: SafeDeleteProof, path: Path, trash_root: Path, relative: str, day: date) -> Path:
+def move_to_trash(proof: SafeDeleteProof, path: Path, trash_root: Path, place: str) -> Path:
     """Moves a kept file to the trash. No other function of the platform takes one away.
 
     Args:
         proof: Made for this file, just now.
         path: The file.
         trash_root: The trash.
-        relative: The name of its root and its path below that, kept in the trash.
-        day: The day that names the folder.
+        place: Where it goes below that, see `media.files.place_in_trash`.
 
     Returns:
-        Where it is now; what was there before is never overwritten.
+        Where it is now.
 
     Raises:
         TypeError: `proof` is none.
@@ -83,6 +80,7 @@ def move_to_trash(proof: SafeDeleteProof, path: Path, trash_root: Path, relative
         ContentMismatch: The file does not hold the bytes of the proof; it was left in its place.
         RootAway: The trash has lost its marker, so its disk seems to be away.
         SourceChanged: It changed while it was looked at; it was left in its place.
+        FileExistsError: Something stands where it was to go; both were left in their places.
         OSError: The file system refused; it was left in its place.
     """
     if not isinstance(proof, SafeDeleteProof):
@@ -92,7 +90,7 @@ def move_to_trash(proof: SafeDeleteProof, path: Path, trash_root: Path, relative
     if proof.subject != str(path):
         raise NotMoved(f"the proof is of {proof.subject}, not of {path}")
     before = _hold_against(path, proof.sha256)
-    target = place_in_trash(trash_root, relative, day)
+    target = trash_root / place
     make_folder_below(trash_root, target.parent)
     _move(path, target, proof.sha256, before)
     return target
@@ -155,20 +153,20 @@ def find_trashed(roots: Mapping[str, Path], file: Path) -> Trashed | None:
         file: An absolute path.
     """
     for path in dict.fromkeys((file, file.parent.resolve() / file.name)):
-        for trash_root, root in _trashes(roots):
-            if (below := _below(path, trash_root)) is not None and len(below.parts) > 1:
+        for trash_root, root in trashes(roots):
+            if (below := layout.below(path, trash_root)) is not None and len(below.parts) > 1:
                 return _trashed(roots, root, path, Path(*below.parts[1:]))
-        for trash_root, root in _trashes(roots):
+        for trash_root, root in trashes(roots):
             if (found := _by_former_path(roots, trash_root, root, path)) is not None:
                 return found
     return None
 
 
-def _trashes(roots: Mapping[str, Path]) -> Iterator[tuple[Path, str | None]]:
+def trashes(roots: Mapping[str, Path]) -> Iterator[tuple[Path, str | None]]:
     """Yields each trash with the root that it belongs to; in our own, the root's name stands in the path."""
     yield roots[layout.TRASH], None
     for name, path in roots.items():
-        if name.startswith("destination:"):
+        if layout.destination_of(name) is not None:
             yield path / DESTINATION_TRASH, name
 
 
@@ -182,8 +180,8 @@ def _trashed(roots: Mapping[str, Path], root: str | None, path: Path, below: Pat
 
 def _by_former_path(roots: Mapping[str, Path], trash_root: Path, root: str | None, path: Path) -> Trashed | None:
     days = sorted((one for one in _entries(trash_root) if one.is_dir()), key=_age, reverse=True)
-    for name in [root] if root is not None else [name for name in roots if not name.startswith("destination:")]:
-        below = _below(path, roots[name])
+    for name in [root] if root is not None else [name for name in roots if layout.destination_of(name) is None]:
+        below = layout.below(path, roots[name])
         if below is None or not below.parts:
             continue
         for day in days:
@@ -208,13 +206,6 @@ def _refuse_taken(place: Path) -> None:
         raise NotMoved(f"something stands at {place}; it is not overwritten. Move it away first")
 
 
-def _below(path: Path, root: Path) -> Path | None:
-    for base in dict.fromkeys((root, root.resolve())):
-        if path.is_relative_to(base):
-            return path.relative_to(base)
-    return None
-
-
 def _hold_against(path: Path, sha256: str) -> os.stat_result:
     """Returns the status of a file whose bytes are the expected ones."""
     before = os.lstat(path)
@@ -234,6 +225,7 @@ def _move(path: Path, target: Path, sha256: str, before: os.stat_result) -> None
         if error.errno != errno.EXDEV:
             raise
         part = part_path(target, TAG)
+        part.unlink(missing_ok=True)  # a kill left it
         copy_verified(str(path), str(part), sha256, TAG)
         os.chmod(part, stat.S_IMODE(before.st_mode))
         if hash_file(str(part), cold=True)["sha256"] != sha256:

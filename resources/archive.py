@@ -32,6 +32,7 @@ from resources.delivery import (
     Intent,
     OnNewRendition,
 )
+from resources.mounts import same_disk
 
 TREES = {"original": "originals", "rendition": "renditions"}
 
@@ -60,16 +61,34 @@ class ArchiveFolder:
     deliver_what: Deliver = "both"
     on_new_rendition: OnNewRendition = "keep"
 
+    @property
+    def place(self) -> str:
+        """The folder."""
+        return str(self.path)
+
+    @property
+    def works_here(self) -> bool:
+        """Returns False: any worker can write there."""
+        return False
+
+    def close(self) -> None:
+        """Holds nothing open."""
+
     def prepare(self) -> None:
-        """Needs nothing beyond its marker, which every root has."""
+        """Needs nothing beyond its marker, which every root has.
+
+        Raises:
+            RootAway: It has none, so its disk is not mounted.
+        """
+        refuse_missing_root(self.path)
 
     def remote_path(self, day: date, name: str, role: str) -> str:
         """Returns `originals/YYYY/MM/DD/name` or `renditions/…`."""
         return f"{TREES[role]}/{day:%Y/%m/%d}/{name}"
 
     def shares_disk_with(self, folder: Path) -> bool:
-        """Returns whether both stand on one file system."""
-        return os.stat(self.path).st_dev == os.stat(folder).st_dev
+        """Returns whether both stand on one disk, or may."""
+        return same_disk(self.path, folder)
 
     def deliver(self, intent: Intent) -> Acknowledgement:
         """Copies a file there atomically.
@@ -84,7 +103,11 @@ class ArchiveFolder:
         if os.path.lexists(target):
             self._refuse_foreign(target, intent)
             return Acknowledgement(recovered=True)
-        copy_verified(intent.source, str(target), intent.sha256, intent.tag)
+        try:
+            copy_verified(intent.source, str(target), intent.sha256, intent.tag)
+        except FileExistsError:  # it came while the bytes were copied
+            self._refuse_foreign(target, intent)
+            return Acknowledgement(recovered=True)
         return Acknowledgement()
 
     def evidence(self, intent: Intent) -> Evidence:
@@ -101,6 +124,23 @@ class ArchiveFolder:
         if found["sha256"] != intent.sha256:
             return Evidence("unverifiable", facts, f"the copy at {target} does not hold the bytes that were delivered")
         return Evidence("verified", facts)
+
+    def glance(self, remote_path: str, size: int) -> str | None:
+        """Returns what is wrong with a delivered file by its place and size alone, None when nothing is.
+
+        Raises:
+            RootAway: The folder's disk is no longer mounted.
+            OSError: It cannot be looked at.
+        """
+        target = self.path / remote_path
+        try:
+            seen = os.lstat(target)
+        except (FileNotFoundError, NotADirectoryError):
+            refuse_missing_root(self.path)
+            return f"the copy is no longer at {target}"
+        if not stat.S_ISREG(seen.st_mode):
+            return f"what stands at {target} is no file of its own"
+        return None if seen.st_size == size else f"the copy at {target} has {seen.st_size} bytes instead of {size}"
 
     def release(self, proof: DeletionProof, remote_path: str, day: date) -> str:
         """Moves one of its files to its own trash, on the same disk.

@@ -9,6 +9,7 @@ behind the same function.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import multiprocessing
 import os
@@ -16,25 +17,37 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import BrokenExecutor, CancelledError, Future, InvalidStateError
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
 import psutil
-from pebble import ProcessPool
+from pebble import ProcessExpired, ProcessPool
 
 _MB = 1 << 20
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
+class WorkerDied(Exception):
+    """The process that worked on one file ended; the file may have crashed its decoder."""
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A pure function on files, with plain values; it travels to a worker and brings back a small dict."""
+    """A pure function on files, with plain values; it travels to a worker and brings back a small dict.
+
+    Attributes:
+        function: What to do.
+        arguments: Its arguments.
+        options: Its keywords.
+        here: It needs a session that only the run's own process has; it travels nowhere, and one is done at a time.
+    """
 
     function: Callable[..., Any]
     arguments: tuple[Any, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    here: bool = False
 
 
 def fitting_workers(wanted: int, worker_memory_mb: int) -> int:
@@ -63,6 +76,7 @@ class ComputePool:
         self.workers = workers
         self._memory = worker_memory_mb * _MB
         self._pool: ProcessPool | None = None
+        self._flying: set[Future[Any]] = set()
 
     def submit(self, task: Task, timeout: float) -> Future[Any]:
         """Hands a task to a worker.
@@ -70,6 +84,9 @@ class ComputePool:
         Args:
             task: What to do.
             timeout: Seconds after which the worker is killed and the future fails with TimeoutError.
+
+        Returns:
+            The task's result or its own error; `WorkerDied` when its worker ended, or the pool was closed.
         """
         try:
             return self._schedule(task, timeout)
@@ -86,17 +103,23 @@ class ComputePool:
                 initargs=(self._memory,),
                 context=multiprocessing.get_context("spawn"),
             )
-        future: Future[Any] = self._pool.schedule(
+        scheduled: Future[Any] = self._pool.schedule(
             task.function, args=list(task.arguments), kwargs=dict(task.options), timeout=timeout
         )
+        future: Future[Any] = Future()
+        self._flying.add(future)
+        future.add_done_callback(self._flying.discard)
+        scheduled.add_done_callback(lambda done: _pass_on(done, future))
         return future
 
     def close(self) -> None:
-        """Ends every worker at once; tasks that still run are lost, which their claims survive."""
+        """Ends every worker at once; tasks that still run end with `WorkerDied`, which their claims survive."""
         if self._pool is not None:
             self._pool.stop()  # type: ignore[no-untyped-call]  # pebble annotates in part
             self._pool.join()
             self._pool = None
+        for future in list(self._flying):  # the pool leaves some of them without an end
+            _fail(future, WorkerDied("with its pool"))
 
     def __enter__(self) -> ComputePool:
         return self
@@ -105,6 +128,26 @@ class ComputePool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _pass_on(scheduled: Future[Any], future: Future[Any]) -> None:
+    """Ends a future as the pool's own ended, in words that every kind of pool shares."""
+    try:
+        result = scheduled.result()
+    except ProcessExpired as error:
+        _fail(future, WorkerDied(f"exit code {error.exitcode}"))
+    except (CancelledError, BrokenExecutor):
+        _fail(future, WorkerDied("with its pool"))
+    except BaseException as error:  # the task's own, whatever it is: nobody else would hear of it
+        _fail(future, error)
+    else:
+        with contextlib.suppress(InvalidStateError):
+            future.set_result(result)
+
+
+def _fail(future: Future[Any], error: BaseException) -> None:
+    with contextlib.suppress(InvalidStateError):  # it ended by itself just now
+        future.set_exception(error)
 
 
 def _prepare_worker(memory: int) -> None:

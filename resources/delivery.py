@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
 Deliver = Literal["original", "rendition", "both"]
@@ -15,6 +16,7 @@ OnNewRendition = Literal["keep", "replace"]
 DESTINATION_TRASH = ".trash"  # the trash of a destination that is a folder, below that folder
 Role = Literal["original", "rendition"]
 Verdict = Literal["verified", "pending", "absent", "unverifiable"]
+PENDING_SECONDS = 900.0  # unless the destination knows better
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,10 @@ class Intent:
         sha256: The content hash of the bytes.
         size: Their number.
         tag: Mark of the run, for temporary names.
+        remote_ids: The ids by which the destination knows it, as far as they are journalled.
+        seen: Whether the destination has once shown these bytes.
+        sent_seconds: How long ago it was acknowledged, None where it never was.
+        taken: When it was taken, with its zone, for a destination that dates files itself.
     """
 
     source: str
@@ -34,6 +40,10 @@ class Intent:
     sha256: str
     size: int
     tag: str
+    remote_ids: Mapping[str, object] = field(default_factory=dict)
+    seen: bool = False
+    sent_seconds: float | None = None
+    taken: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +55,7 @@ class Acknowledgement:
         recovered: Whether the file was there already, from a run that was killed before it could say so.
     """
 
-    remote_ids: Mapping[str, str] = field(default_factory=dict)
+    remote_ids: Mapping[str, object] = field(default_factory=dict)
     recovered: bool = False
 
 
@@ -54,14 +64,65 @@ class Evidence:
     """What a destination itself shows of a delivered file.
 
     Attributes:
-        verdict: `verified` only when the destination holds exactly the bytes of the intent.
-        facts: What was seen, kept in the catalog as the proof.
+        verdict: `verified` only when the destination holds exactly the bytes of the intent; `pending` when it cannot
+            say yet, which is no failure.
+        facts: What was seen, kept in the catalog as the proof. `sha256` and `size` name the bytes. A destination that
+            shows another checksum of them gives its name as `by` and its value under that name; `sha256` is then that
+            of our own file, for which the same checksum was computed.
         reason: Why it is not verified, in words.
+        ask_again_seconds: After how long to ask again, when it is pending.
     """
 
     verdict: Verdict
     facts: Mapping[str, object] = field(default_factory=dict)
     reason: str | None = None
+    ask_again_seconds: float = PENDING_SECONDS
+
+    def proves(self, sha256: str, size: int) -> bool:
+        """Returns whether this shows that the destination holds exactly these bytes."""
+        by = str(self.facts.get("by", "sha256"))
+        return (
+            self.verdict == "verified"
+            and self.facts.get("sha256") == sha256
+            and self.facts.get("size") == size
+            and bool(self.facts.get(by))
+        )
+
+
+class NotNow(Exception):
+    """A destination cannot take or show a file at present, through no fault of the file.
+
+    Attributes:
+        reason: Why, in words.
+        seconds: After how long to try again.
+        stops: Whether the same would be said of any other file, so that a run had better ask for none.
+    """
+
+    def __init__(self, reason: str, seconds: float, stops: bool = False) -> None:
+        super().__init__(reason, seconds, stops)
+        self.reason = reason
+        self.seconds = seconds
+        self.stops = stops
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class LeftOut(Exception):
+    """A file does not go to a destination, which is no failure: the destination has it, or a person took it away there.
+
+    Attributes:
+        reason: Why, in words.
+        for_good: Whether it stays so when the destination's settings change.
+    """
+
+    def __init__(self, reason: str, for_good: bool = False) -> None:
+        super().__init__(reason, for_good)
+        self.reason = reason
+        self.for_good = for_good
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 @dataclass(frozen=True, slots=True)

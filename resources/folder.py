@@ -20,7 +20,7 @@ from pathlib import Path
 
 import polars as pl
 
-from catalog.paths import to_text
+from catalog.paths import name_key, to_text
 from media.kinds import Kind, kind_of_name
 
 # Names under which browsers, cameras, sync programs and editors keep what is not finished.
@@ -63,7 +63,8 @@ def list_folder(root: Path, include: Sequence[str] = (), exclude: Sequence[str] 
 
     Args:
         root: The folder.
-        include: Glob patterns on the relative path; when given, only what matches one is taken.
+        include: Glob patterns on the relative path; when given, only what matches one is taken. Upper and lower
+            case, and the two ways to write an umlaut, are the same here.
         exclude: Glob patterns on the relative path; what matches one is left alone.
 
     Raises:
@@ -133,9 +134,11 @@ def takeout_subject(name: str, siblings: set[str]) -> str | None:
 
 
 def _wanted(path: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
-    if include and not any(fnmatch.fnmatch(path, pattern) for pattern in include):
+    # A Mac writes names decomposed, a camera in capitals; the person who writes a pattern sees neither.
+    name = name_key(path)
+    if include and not any(fnmatch.fnmatchcase(name, name_key(pattern)) for pattern in include):
         return False
-    return not any(fnmatch.fnmatch(path, pattern) for pattern in exclude)
+    return not any(fnmatch.fnmatchcase(name, name_key(pattern)) for pattern in exclude)
 
 
 def _digest(rows: list[tuple[str, int, int, int, str]]) -> str:

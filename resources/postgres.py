@@ -30,10 +30,10 @@ from types import TracebackType
 import psutil
 
 from media.files import atomic_write, fsync_folder, make_folder
+from resources.mounts import mounted
 from resources.postgres_access import MARKER, PORT, SUPERUSER, embedded_url, ensure_database
 from resources.postgres_home import (
     HomeRefused,
-    mounts,
     refuse_missing_database,
     refuse_mount,
     refuse_other_owner,
@@ -55,6 +55,8 @@ START_TIMEOUT = 300.0  # recovery after a power cut may read all of max_wal_size
 BUSY_TIMEOUT = 30.0  # after kill -9 of the server its last children need a moment to let go of the data
 STOP_TIMEOUT = 60.0
 LOG_LIMIT = 5 << 20
+SERVER_LOCK = ".postgres-server"
+HIDDEN_TIMEOUT = 3.0  # a server that just ended lets go of its lock in a moment
 SOCKET_PATH_LIMIT = 100  # sun_path has 108 bytes on Linux and 104 on macOS
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9_./+-]+")
 _BUSY_WORDS = ("pre-existing shared memory block", "is still in use", "could not open lock file")
@@ -85,6 +87,9 @@ SERVER_SETTINGS: Mapping[str, str] = {
     "lc_messages": "C",  # the retry below reads the server's words
     "log_min_messages": "warning",
     "log_line_prefix": "%m [%p] ",
+    # The statement and the row that failed hold a person's words, and where their photos were taken.
+    "log_min_error_statement": "panic",
+    "log_error_verbosity": "terse",
     "logging_collector": "off",
 }
 
@@ -282,7 +287,7 @@ class EmbeddedPostgres:
         return url
 
     def _prepare(self) -> None:
-        refuse_mount(self.home, mounts())
+        refuse_mount(self.home, mounted())
         make_folder(self.log.parent)
         account = server_account()
         if account is not None:
@@ -338,25 +343,68 @@ class EmbeddedPostgres:
 
     def _launch(self) -> _Postmaster:
         deadline = time.monotonic() + BUSY_TIMEOUT
-        self._remove_stale_pid_file(deadline)
-        while True:
-            process = self._spawn()
-            try:
-                postmaster = self._wait_until_ready(process)
-            except BaseException:
-                process.send_signal(signal.SIGINT)  # Ctrl-C while it starts leaves no server behind
-                raise
-            if postmaster is not None:
-                return postmaster
-            words = _tail(self.log)
-            if not any(word in words for word in _BUSY_WORDS) or time.monotonic() > deadline:
-                raise DatabaseUnavailable(
-                    f"The database in {self.data} did not start. Its last words, from {self.log}:\n{words}"
-                )
-            time.sleep(0.2)
+        lock = self._lock_for_server(deadline)
+        try:
+            self._remove_stale_pid_file(deadline)
+            while True:
+                process = self._spawn(lock)
+                try:
+                    postmaster = self._wait_until_ready(process)
+                except BaseException:
+                    process.send_signal(signal.SIGINT)  # Ctrl-C while it starts leaves no server behind
+                    raise
+                if postmaster is not None:
+                    return postmaster
+                words = _tail(self.log)
+                if not any(word in words for word in _BUSY_WORDS) or time.monotonic() > deadline:
+                    raise DatabaseUnavailable(
+                        f"The database in {self.data} did not start. Its last words, from {self.log}:\n{words}"
+                    )
+                time.sleep(0.2)
+        finally:
+            os.close(lock)  # the server has it now, for as long as one of its processes lives
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        """Starts the server itself, not pg_ctl: that one passes paths through a shell."""
+    def _lock_for_server(self, deadline: float) -> int:
+        """Returns a locked file for the server to inherit.
+
+        A server in another container has no number here and no memory that could be seen: PostgreSQL itself would take
+        its pid file for a dead one's, and two servers on one folder destroy it. A lock is seen wherever the folder is.
+
+        Raises:
+            HomeRefused: A server that cannot be seen holds it.
+        """
+        handle = os.open(self.home / SERVER_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._wait_for_lock(handle, deadline)
+        except BaseException:
+            os.close(handle)
+            raise
+        return handle
+
+    def _wait_for_lock(self, handle: int, deadline: float) -> None:
+        hidden_since = time.monotonic()
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if self._parts_are_seen():  # of a killed one, about to end
+                    hidden_since = time.monotonic()
+            if time.monotonic() - hidden_since > HIDDEN_TIMEOUT:
+                raise HomeRefused(
+                    f"A database server works on {self.data} that cannot be seen from here, for instance in another "
+                    "container that has the same home. A second one would destroy the catalog, so nothing was touched. "
+                    "End it there (mediapipe-assets down), or work there."
+                )
+            if time.monotonic() > deadline:
+                raise DatabaseUnavailable(f"Parts of an earlier database server still run on {self.data}; try again.")
+            time.sleep(0.05)
+
+    def _parts_are_seen(self) -> bool:
+        return any(_is_server(process.pid, self.data) for process in psutil.process_iter())
+
+    def _spawn(self, lock: int) -> subprocess.Popen[bytes]:
+        """Starts the server itself, not pg_ctl: that one passes paths through a shell. It inherits the lock."""
         settings = dict(SERVER_SETTINGS)
         settings["unix_socket_directories"] = str(self._socket_dir())
         command = [str(binaries() / "postgres"), "-D", str(self.data)]
@@ -372,6 +420,7 @@ class EmbeddedPostgres:
                 cwd="/",
                 env=tool_environment(),
                 start_new_session=True,  # Ctrl-C of the starter is not for the server
+                pass_fds=(lock,),
                 **as_account(server_account()),
             )
         # Reaps it whenever it ends: a zombie would look like a running server to others.
@@ -430,7 +479,7 @@ class EmbeddedPostgres:
         content = _read_pid_file(self.data)
         if content is None or not psutil.pid_exists(content.pid):
             return
-        while any(_is_server(process.pid, self.data) for process in psutil.process_iter()):
+        while self._parts_are_seen():
             if time.monotonic() > deadline:
                 raise DatabaseUnavailable(f"Parts of an earlier database server still run on {self.data}; try again.")
             time.sleep(0.1)

@@ -164,6 +164,29 @@ def restore(url: str, source: Path) -> None:
     )
 
 
+def refuse_other_dump(source: Path) -> None:
+    """Makes sure that a file is a dump of a catalog.
+
+    Raises:
+        DatabaseUnavailable: It is not; the message says what it is.
+    """
+    listed = run_tool("pg_restore", ["--list", str(source.absolute())])
+    if not re.search(r" TABLE mediapipe media_files ", listed):
+        raise DatabaseUnavailable(f"{source} is a dump of something else: it holds no catalog of mediapipe-assets.")
+
+
+def holds_a_catalog(url: str) -> bool:
+    """Says whether anything was ever recorded in a database."""
+    with contextlib.closing(_connect(make_url(normalise_url(url)))) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass('mediapipe.media_files') IS NOT NULL")
+        if cursor.fetchone() != (True,):
+            return False
+        cursor.execute(
+            "SELECT EXISTS (SELECT 1 FROM mediapipe.media_files) OR EXISTS (SELECT 1 FROM mediapipe.source_files)"
+        )
+        return cursor.fetchone() == (True,)
+
+
 def _embedded_only(url: str, command: str) -> URL:
     wait_for(url, 5)
     parsed = make_url(normalise_url(url))

@@ -9,29 +9,15 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
-import psutil
-
+from resources.mounts import NETWORK, Mount, mount_of
 from resources.postgres_tools import SERVER_VERSION, Account
 
-_ON_NETWORK = re.compile(
-    r"nfs\d?|cifs|smb\w*|9p|afs|afpfs|ceph|glusterfs|lustre|beegfs|davfs2?|webdav|ncpfs"
-    r"|fuse\.(sshfs|rclone|s3fs|gcsfuse|glusterfs|ceph|juicefs|davfs2?|gvfsd-fuse|curlftpfs|goofys|blobfuse2?|smbnetfs"
-    r"|mount-s3|seaweedfs)"
-)
 _WITHOUT_PERMISSIONS = re.compile(r"vfat|msdos|fat|(fuse\.)?exfat|ntfs3?|fuseblk|fuse\.ntfs-3g|hfs")
 
 
 class HomeRefused(Exception):
     """A home folder is not touched because something there could be lost (exit code 5)."""
-
-
-class Mount(NamedTuple):
-    """A mounted file system."""
-
-    mountpoint: str
-    fstype: str
 
 
 # --- what a home must be ---
@@ -47,14 +33,11 @@ def refuse_mount(home: Path, mounts: Iterable[Mount]) -> None:
     Raises:
         HomeRefused: The file system is on a network, or keeps no permissions.
     """
-    inside = [mount for mount in mounts if home.is_relative_to(mount.mountpoint)]
-    if not inside:
+    if (mount := mount_of(home, mounts)) is None:
         return
-    deepest = max(len(mount.mountpoint) for mount in inside)
-    mount = [mount for mount in inside if len(mount.mountpoint) == deepest][-1]
     kind = mount.fstype.lower()
     advice = "Choose a home on a disk of this machine (pictures may stay where they are), or give the URL of a server."
-    if _ON_NETWORK.fullmatch(kind):
+    if NETWORK.fullmatch(kind):
         raise HomeRefused(
             f"{home} is on a network mount ({mount.fstype} at {mount.mountpoint}): a database there gets damaged when "
             f"the network fails. {advice}"
@@ -64,11 +47,6 @@ def refuse_mount(home: Path, mounts: Iterable[Mount]) -> None:
             f"{home} is on {mount.fstype} at {mount.mountpoint}, which keeps no permissions: a database cannot be "
             f"there. {advice}"
         )
-
-
-def mounts() -> list[Mount]:
-    """Returns what is mounted now."""
-    return [Mount(part.mountpoint, part.fstype) for part in psutil.disk_partitions(all=True)]
 
 
 def refuse_missing_database(home: Path, data: Path, marker: Path) -> None:

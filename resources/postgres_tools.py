@@ -87,8 +87,8 @@ def binaries() -> Path:
     return binaries
 
 
-def run_tool(name: str, arguments: list[str], account: Account | None = None) -> None:
-    """Runs one of them to its end, or raises with its last words."""
+def run_tool(name: str, arguments: list[str], account: Account | None = None) -> str:
+    """Runs one of them to its end and returns what it printed, or raises with its last words."""
     done = subprocess.run(
         [str(binaries() / name), *arguments],
         stdin=subprocess.DEVNULL,
@@ -101,9 +101,14 @@ def run_tool(name: str, arguments: list[str], account: Account | None = None) ->
     )
     if done.returncode != 0:
         raise DatabaseUnavailable(f"{name} failed: {(done.stderr or done.stdout).strip()}")
+    return str(done.stdout)
 
 
 def tool_environment() -> dict[str, str]:
-    """Returns our environment without the settings that PostgreSQL's programs read from it."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_", "LANG"))}
+    """Returns our environment without the settings that PostgreSQL's programs read from it, and without ours.
+
+    Among ours are passwords; the server outlives whoever starts it, and may run as another account.
+    """
+    others = ("PG", "LC_", "LANG", "MEDIAPIPE_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     return {**kept, "LC_ALL": "C"}

@@ -2,8 +2,8 @@
 
 Belongs here: `Settings`, the rules between its sections, and `load_settings`, which puts the layers on top of each
 other: defaults < `<home>/mediapipe.toml` < environment < command line or Launchpad. Does not belong here: the fields
-of a section (`settings_sections.py`), how a layer is read and an error put into words (`settings_layers.py`), writing
-the file (`settings_file.py`).
+of a section (`settings_sections.py`, `settings_icloud.py`), how a layer is read (`settings_layers.py`) and an error put
+into words (`settings_words.py`), writing the file (`settings_file.py`).
 
 Nothing is read at import: each call of `load_settings` sees the file and the environment as they are then.
 """
@@ -22,6 +22,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from resources import settings_layers as layers
 from resources import settings_schema as schema
+from resources.settings_icloud import ICloudDestination, ICloudSource, account_of, icloud_problems
+from resources.settings_kinds import ARCHIVE, DESTINATION_KINDS, SOURCE_KINDS, Destination, Source
 from resources.settings_layers import Origin, SettingsError
 from resources.settings_sections import (
     ArchiveDestination,
@@ -35,30 +37,38 @@ from resources.settings_sections import (
     RootsSettings,
     RunsSettings,
     TierSettings,
+    TrashSettings,
     WebSettings,
 )
+from resources.settings_words import in_words
 
 __all__ = [
     "ArchiveDestination",
     "CompressionSettings",
     "ComputeSettings",
     "DeduplicationSettings",
+    "Destination",
     "FolderSource",
+    "ICloudDestination",
+    "ICloudSource",
     "LibrarySettings",
     "ReleaseSettings",
     "RootsSettings",
     "RunsSettings",
     "Settings",
     "SettingsError",
+    "Source",
     "TierSettings",
+    "TrashSettings",
     "WebSettings",
+    "account_of",
     "describe",
     "home_folder",
     "load_settings",
 ]
 
 
-OUR_FOLDERS = ("database", "dagster", "logs", "run", "backups")  # what else we write below the home
+OUR_FOLDERS = ("database", "dagster", "logs", "run", "backups", "icloud")  # what else we write below the home
 
 
 class Settings(BaseSettings):
@@ -79,14 +89,17 @@ class Settings(BaseSettings):
         description="PostgreSQL to use in place of the embedded one. A password only by environment or `_FILE`.",
     )
     roots: RootsSettings = Field(default_factory=RootsSettings)
-    sources: dict[Name, FolderSource] = Field(default_factory=dict, description="Where photos come from, by name.")
-    destinations: dict[Name, ArchiveDestination] = Field(
-        default_factory=dict, description="Where photos go, by name. With none at all there is one, `archive`."
+    sources: dict[Name, Source] = Field(default_factory=dict, description="Where photos come from, by name.")
+    destinations: dict[Name, Destination] = Field(
+        default_factory=dict,
+        description="Where photos go, by name. One of kind `archive`, called `archive`, is there unless another of "
+        "that kind is named; `destinations.archive.enabled` switches it off.",
     )
     deduplication: DeduplicationSettings = Field(default_factory=DeduplicationSettings)
     compression: CompressionSettings = Field(default_factory=CompressionSettings)
     library: LibrarySettings = Field(default_factory=LibrarySettings)
     release: ReleaseSettings = Field(default_factory=ReleaseSettings)
+    trash: TrashSettings = Field(default_factory=TrashSettings)
     runs: RunsSettings = Field(default_factory=RunsSettings)
     compute: ComputeSettings = Field(default_factory=ComputeSettings)
     web: WebSettings = Field(default_factory=WebSettings)
@@ -127,17 +140,32 @@ class Settings(BaseSettings):
         return _resolved(data) if isinstance(data, dict) and "home" in data else data
 
     @model_validator(mode="after")
-    def _folders_apart(self) -> Self:
-        if problems := list(_overlaps(self)):
+    def _fits_together(self) -> Self:
+        problems = [*_overlaps(self), *icloud_problems(self.icloud_sources, self.icloud_destinations)]
+        if problems:
             raise ValueError("\n".join(problems))
         return self
 
     @property
-    def zone(self) -> ZoneInfo:
-        """The time zone of files that give only UTC."""
-        return ZoneInfo(self.timezone)
+    def folder_sources(self) -> dict[str, FolderSource]:
+        """The sources that are folders, by name."""
+        return {name: entry for name, entry in self.sources.items() if isinstance(entry, FolderSource)}
 
     @property
+    def icloud_sources(self) -> dict[str, ICloudSource]:
+        """The sources that are iCloud libraries, by name."""
+        return {name: entry for name, entry in self.sources.items() if isinstance(entry, ICloudSource)}
+
+    @property
+    def archives(self) -> dict[str, ArchiveDestination]:
+        """The destinations that are archives, by name."""
+        return {name: entry for name, entry in self.destinations.items() if isinstance(entry, ArchiveDestination)}
+
+    @property
+    def icloud_destinations(self) -> dict[str, ICloudDestination]:
+        """The destinations that are iCloud libraries, by name."""
+        return {name: entry for name, entry in self.destinations.items() if isinstance(entry, ICloudDestination)}
+
     def file(self) -> Path:
         """The settings file, whether or not it exists."""
         return self.home / layers.FILE_NAME
@@ -150,10 +178,10 @@ class Settings(BaseSettings):
             line), and in `name` the file or variable that it came from.
         """
         shown: dict[str, dict[str, Any]] = {}
-        secrets = schema.secret_keys(Settings)
         for key, value in layers.leaves(self.model_dump(mode="json")):
             origin = layers.origin_of(self._origins, key)
-            visible = layers.MASK if key in secrets and value is not None else value
+            secret = schema.is_secret(Settings, key.split("."))
+            visible = layers.MASK if secret and value is not None else value
             shown[key] = {"value": visible, "from": origin.layer, "name": origin.name}
         return shown
 
@@ -189,7 +217,7 @@ def load_settings(
     try:
         settings = Settings(**{**merged.values, "home": folder})
     except ValidationError as error:
-        raise SettingsError(layers.in_words(error, merged, schema.secret_keys(Settings))) from None
+        raise SettingsError(in_words(Settings, error, merged)) from None
     where = layers.HOME_GIVEN if home else layers.HOME_ENVIRONMENT if env.get("MEDIAPIPE_HOME") else layers.DEFAULT
     settings._origins.update(merged.origins | {"home": where})
     return settings
@@ -197,29 +225,35 @@ def load_settings(
 
 def describe() -> list[tuple[str, str, str, str]]:
     """Returns key, type, default and description of every setting, for the documentation."""
-    return [
-        (key, schema.type_in_words(field.annotation), schema.default_in_words(key, field), field.description or "")
-        for key, field in schema.fields(Settings)
-    ]
+    return list(schema.described(Settings))
 
 
 def _resolved(data: dict[str, Any]) -> dict[str, Any]:
-    """Makes the paths of roots and destinations absolute, and fills in the defaults that depend on the home."""
+    """Makes the paths of roots and archives absolute, and fills in what depends on the home or on an entry's name."""
     home = Path(data["home"])
     roots = data.get("roots", {})
     if isinstance(roots, dict):
         named = {name: field.default for name, field in RootsSettings.model_fields.items()} | roots
         roots = {name: _under(home, value) for name, value in named.items()}
-    destinations = data.get("destinations", {layers.ARCHIVE: {}})
+    sources, destinations = data.get("sources", {}), data.get("destinations", {})
+    if isinstance(sources, dict):
+        sources = {name: SOURCE_KINDS.fill(name, entry) for name, entry in sources.items()}
     if isinstance(destinations, dict):
-        destinations = {name: _with_path(home, name, value) for name, value in destinations.items()}
-    return {**data, "roots": roots, "destinations": destinations}
+        filled = {name: DESTINATION_KINDS.fill(name, entry) for name, entry in _with_archive(destinations).items()}
+        destinations = {name: _with_path(home, name, entry) for name, entry in filled.items()}
+    return {**data, "roots": roots, "sources": sources, "destinations": destinations}
+
+
+def _with_archive(destinations: dict[str, Any]) -> dict[str, Any]:
+    """Adds the archive that there is unless another one is named: only an archive stands in for an archive."""
+    named = any(DESTINATION_KINDS.of(name, entry) == ARCHIVE for name, entry in destinations.items())
+    return destinations if named else {ARCHIVE: {}, **destinations}
 
 
 def _with_path(home: Path, name: str, destination: Any) -> Any:
-    if not isinstance(destination, dict):
+    if not isinstance(destination, dict) or destination["kind"] != ARCHIVE:
         return destination
-    filled = {"path": layers.ARCHIVE, **destination} if name == layers.ARCHIVE else destination
+    filled = {"path": ARCHIVE, **destination} if name == ARCHIVE else destination
     return {**filled, "path": _under(home, filled["path"])} if "path" in filled else filled
 
 
@@ -229,7 +263,7 @@ def _under(home: Path, path: Any) -> Any:
 
 def _overlaps(settings: Settings) -> list[str]:
     roots = {f"roots.{name}": path for name, path in settings.roots}
-    ours = roots | {f"destinations.{name}.path": entry.path for name, entry in settings.destinations.items()}
+    ours = roots | {f"destinations.{name}.path": entry.path for name, entry in settings.archives.items()}
     real = {name: Path(os.path.realpath(path)) for name, path in ours.items()}
     problems = [
         f"{one} ({ours[one]}) and {other} ({ours[other]}) overlap: each needs a folder of its own"
@@ -239,7 +273,7 @@ def _overlaps(settings: Settings) -> list[str]:
     ]
     home = Path(os.path.realpath(settings.home))
     mine = real | {f"home/{name}": home / name for name in OUR_FOLDERS} | {"home": home}
-    for name, source in settings.sources.items():
+    for name, source in settings.folder_sources.items():
         path = Path(os.path.realpath(source.path))
         # A folder of its own inside the home holds nothing of ours: the sample library stands in one.
         inside = [key for key, folder in mine.items() if path.is_relative_to(folder) and key != "home"]

@@ -12,7 +12,7 @@ import os
 import re
 import tomllib
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -21,8 +21,8 @@ from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import InlineTable
 
 from media.files import atomic_write, make_folder
-from resources.settings import SettingsError, load_settings
-from resources.settings_layers import FILE_NAME
+from resources.settings import Settings, SettingsError, load_settings
+from resources.settings_layers import FILE_NAME, SHORTHANDS
 
 HEADER = """\
 # Settings of mediapipe-assets. Each one, with its default: docs/settings.md; those that hold now, and where each
@@ -45,14 +45,10 @@ def add_source(home: Path, path: Path, *, environ: Mapping[str, str] | None = No
     Raises:
         SettingsError: The settings cannot be read, or would not hold with this source; nothing was written.
     """
-    folder = Path(os.path.abspath(os.path.expanduser(path)))
     with _locked(home):
-        sources = load_settings(home, environ=environ).sources
-        real = os.path.realpath(folder)
-        for name, source in sources.items():
-            if os.path.realpath(source.path) == real:
-                return name
-        name = _free_name(folder.name, set(sources))
+        name, folder = _named(path, load_settings(home, environ=environ))
+        if folder is None:
+            return name
         load_settings(home, overrides={"sources": {name: {"path": folder}}}, environ=environ)
         document = _read(home / FILE_NAME)
         table = document.setdefault("sources", tomlkit.table(is_super_table=True))
@@ -60,6 +56,44 @@ def add_source(home: Path, path: Path, *, environ: Mapping[str, str] | None = No
         table[name]["path"] = str(folder)
         _write(home / FILE_NAME, document)
     return name
+
+
+def as_sources(
+    home: Path, paths: Sequence[Path], *, environ: Mapping[str, str] | None = None
+) -> tuple[list[str], dict[str, object]]:
+    """Returns what `add_source` would make of folders, without writing anything.
+
+    Args:
+        home: The folder of all state.
+        paths: The folders of photos.
+        environ: In place of the process's environment.
+
+    Returns:
+        The sources' names, and the overrides with which `load_settings` has them.
+
+    Raises:
+        SettingsError: The settings cannot be read, or would not hold with these sources.
+    """
+    names: list[str] = []
+    added: dict[str, object] = {}
+    for path in paths:
+        name, folder = _named(path, load_settings(home, overrides={"sources": added}, environ=environ))
+        names.append(name)
+        if folder is not None:
+            added[name] = {"path": folder}
+    load_settings(home, overrides={"sources": added}, environ=environ)
+    return names, {"sources": added} if added else {}
+
+
+def _named(path: Path, settings: Settings) -> tuple[str, Path | None]:
+    """Returns the name of a folder as a source, and the folder where it is none yet."""
+    folder = Path(os.path.abspath(os.path.expanduser(path)))
+    real = os.path.realpath(folder)
+    for name, source in settings.folder_sources.items():
+        if os.path.realpath(source.path) == real:
+            return name, None
+    # What has a shorthand in the environment is no name for a folder.
+    return _free_name(folder.name, {*settings.sources, *SHORTHANDS}), folder
 
 
 def record_first_start(home: Path, timezone: str, start_date: date) -> None:

@@ -1,63 +1,40 @@
-"""Reads the layers of settings, knows where each value came from, and puts errors into plain words.
+"""Reads the layers of settings, and knows where each value came from.
 
-Belongs here: the file, the environment, `_FILE` secrets and systemd credentials, merging, and the words for what is
-wrong with a value. Does not belong here: which settings exist (`settings.py`, asked through `settings_schema.py`).
+Belongs here: the file, the environment with its shorthands, `_FILE` secrets and systemd credentials, and merging. Does
+not belong here: which settings exist (`settings.py`, asked through `settings_schema.py`), the words for what is wrong
+with a value (`settings_words.py`).
 """
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource
 
-from resources.settings_schema import exists, nearest, secret_keys, unknown
+from resources import settings_schema as schema
 
 PREFIX = "MEDIAPIPE_"
 LEVEL = "__"
 FILE_NAME = "mediapipe.toml"
-ARCHIVE = "archive"
 MASK = "********"
 # Ours, but read by whoever needs them and not by the settings model.
 NOT_SETTINGS = ("MEDIAPIPE_HOME", "MEDIAPIPE_DAGSTER_URL", "MEDIAPIPE_CORPUS")
+# What a variable, or a credential, may begin with in place of the entry's whole key.
+SHORTHANDS = {"icloud": "sources.icloud"}
 
-_ALLOWED = {
-    "bool_parsing": "must be true or false",
-    "bool_type": "must be true or false",
-    "int_parsing": "must be a whole number",
-    "int_type": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "float_parsing": "must be a number",
-    "float_type": "must be a number",
-    "string_type": "must be text",
-    "path_type": "must be a path",
-    "list_type": "must be a list",
-    "too_short": "must not be empty",
-    "dict_type": "must be a table",
-    "model_type": "must be a table",
-    "model_attributes_type": "must be a table",
-    "missing": "is required and was not given",
-    "string_pattern_mismatch": "must be 1 to 40 characters of a-z, 0-9, _ and -",
-    "date_from_datetime_parsing": "must be a date such as 1990-01-31",
-    "date_from_datetime_inexact": "must be a date such as 1990-01-31",
-    "date_parsing": "must be a date such as 1990-01-31",
-    "date_type": "must be a date such as 1990-01-31",
-}
-_BOUNDS = {
-    "greater_than": ("gt", "must be more than"),
-    "greater_than_equal": ("ge", "must be at least"),
-    "less_than": ("lt", "must be less than"),
-    "less_than_equal": ("le", "must be at most"),
-}
+
+T = TypeVar("T")
 
 
 class SettingsError(Exception):
@@ -111,22 +88,22 @@ def read_layers(
     Raises:
         SettingsError: A layer cannot be read, or holds what does not exist or does not belong there.
     """
-    in_file = _read_file(file)
-    variables, problems = _known_variables(model, environ)
-    in_environment = _Environment(model, variables)()
-    given = _tidy_overrides(overrides)
-    problems += [f"{file}: {words}" for words in unknown(model, in_file)]
-    problems += [f"environment: {words}" for words in unknown(model, in_environment)]
-    problems += [f"command line: {words}" for words in unknown(model, given)]
+    in_file, given = _read_file(file), _tidy_overrides(overrides)
+    environment = _read_environment(model, environ)
+    # What a key means may depend on the kind of its entry, which any layer may tell.
+    everything = _deep(_deep(in_file, environment.values), given)
+    problems = environment.problems(model, everything)
+    problems += [f"{file}: {words}" for words in _unknown(model, in_file, everything)]
+    problems += [f"command line: {words}" for words in _unknown(model, given, everything)]
     problems += [f"{file}: {words}" for words in _secrets_in_file(model, in_file)]
-    credentials, secret_files = _credentials(model, environ), _secret_files(model, environ, problems)
+    credentials = _credentials(model, environ, everything, problems)
     if problems:
-        raise SettingsError(_listed(problems))
+        raise SettingsError(listed(problems))
     merged = Merged()
     _lay(merged, in_file, _always(Origin("file", str(file))))
-    for key, (secret, origin) in {**credentials, **secret_files}.items():
+    for key, (secret, origin) in credentials.items():
         _lay(merged, _nest(key, secret), _always(origin))
-    _lay(merged, in_environment, lambda key: Origin("environment", _variable_of(key, variables)))
+    _lay(merged, environment.values, lambda key: Origin("environment", environment.names.get(key, "")))
     _lay(merged, given, _always(COMMAND_LINE))
     return merged
 
@@ -145,43 +122,118 @@ def _read_file(file: Path) -> dict[str, Any]:
         raise SettingsError(f"{file} is not valid TOML: {error}") from error
 
 
-def _known_variables(model: type[BaseSettings], environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Returns the variables that are settings, and a complaint for each that has our prefix and is none."""
-    ours = {name: value for name, value in environ.items() if name.startswith(PREFIX) and name not in NOT_SETTINGS}
-    files = {variable_name(key) + "_FILE" for key in secret_keys(model)}
-    known, problems = {}, []
-    for name, value in ours.items():
-        path = name.removeprefix(PREFIX).lower().split(LEVEL)
-        if name in files:
-            continue
-        if exists(model, path):
-            known[name] = value
-        else:
-            meant = variable_name(nearest(model, path))
-            problems.append(f"the environment variable {name} is no setting; the nearest is {meant}")
-    return known, problems
+@dataclass
+class _Variables:
+    """What the environment sets.
+
+    Attributes:
+        values: The values, nested.
+        names: The variable that set each value, by the value's dotted key.
+        unknown: Variables of ours that are no settings.
+        clashes: A sentence for each two variables that cannot both be set.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list)
+    clashes: list[str] = field(default_factory=list)
+
+    def lay(self, values: dict[str, Any], name_of: Callable[[str], str]) -> None:
+        """Adds what another spelling of the variables sets; both may be set only to the same value."""
+        before = dict(leaves(self.values))
+        for key, value in leaves(values):
+            name = name_of(key)
+            # A text where another spelling sets a table, or the other way round, would be lost without a word.
+            for met in (one for one in before if f"{one}.".startswith(f"{key}.") or f"{key}.".startswith(f"{one}.")):
+                other = self.names[met]
+                if other.endswith("_FILE") != name.endswith("_FILE"):
+                    self.clashes.append(f"{other} and {name} are both set: keep one of them")
+                elif str(before[met]) != str(value) and {} not in (before[met], value):
+                    self.clashes.append(f"{other} and {name} are both set, to different values: keep one of them")
+            self.names.setdefault(key, name)
+        self.values = _deep(self.values, values)
+
+    def problems(self, model: type[BaseModel], everything: Mapping[str, Any]) -> list[str]:
+        """Returns a sentence for each variable that cannot be used."""
+        paths = [list(path) for path in schema.unknown_paths(model, self.values, everything)]
+        setters = [(path, self.names.get(".".join(path), "")) for path in paths]
+        return [
+            *(_unknown_variable(model, name, everything) for name in self.unknown),
+            *(
+                _unknown_variable(model, name, everything)
+                if _path_of(name.removesuffix("_FILE")) == path
+                else f"environment: {schema.no_setting(model, path, everything)}"
+                for path, name in setters
+            ),
+            *self.clashes,
+        ]
 
 
-def _credentials(model: type[BaseSettings], environ: Mapping[str, str]) -> dict[str, tuple[str, Origin]]:
-    folder = environ.get("CREDENTIALS_DIRECTORY")
-    files = {key: Path(folder, key.replace(".", "_")) for key in secret_keys(model)} if folder else {}
-    return {
-        key: (_read_secret(file, "credential"), Origin("credential", str(file)))
-        for key, file in files.items()
-        if file.is_file()
-    }
+def _read_environment(model: type[BaseSettings], environ: Mapping[str, str]) -> _Variables:
+    found = _Variables()
+    in_full: dict[str, str] = {}
+    shorthand: dict[str, str] = {}
+    files: dict[str, str] = {}
+    for name in (name for name in environ if name.startswith(PREFIX) and name not in NOT_SETTINGS):
+        path = _path_of(name)
+        full = variable_name(".".join(path))
+        if _names_secret_file(model, name):
+            files[name] = environ[name]
+        elif not schema.exists(model, path):
+            found.unknown.append(name)
+        elif environ[name]:
+            (in_full if full == name.upper() else shorthand)[full] = name
+    for spelling in (in_full, shorthand):
+        # Sorted, so that a whole table as JSON is read before what is set within it, and does not take its place.
+        read = _Environment(model, {full: environ[name] for full, name in sorted(spelling.items())})()
+        found.lay(read, partial(_variable_of, variables=spelling))
+    for name, file in files.items():
+        if file:
+            key = ".".join(_path_of(name.removesuffix("_FILE")))
+            found.lay(_nest(key, _read_secret(Path(file), name)), _always(name))
+    return found
 
 
-def _secret_files(
-    model: type[BaseSettings], environ: Mapping[str, str], problems: list[str]
+def _path_of(name: str) -> list[str]:
+    """Returns the path of keys that a variable stands for, spelt in full or not."""
+    head, *rest = name.removeprefix(PREFIX).lower().split(LEVEL)
+    return [*SHORTHANDS.get(head, head).split("."), *rest]
+
+
+def _names_secret_file(model: type[BaseModel], name: str) -> bool:
+    return name.endswith("_FILE") and schema.is_secret(model, _path_of(name.removesuffix("_FILE")))
+
+
+def _unknown_variable(model: type[BaseModel], name: str, everything: Mapping[str, Any]) -> str:
+    head, *rest = name.removeprefix(PREFIX).lower().split(LEVEL)
+    like = difflib.get_close_matches(head, [*SHORTHANDS, *model.model_fields], 1)
+    short = bool(like) and like[0] in SHORTHANDS
+    path = [*SHORTHANDS[like[0]].split("."), *rest] if short else [head, *rest]
+    key = schema.nearest(model, path, everything)
+    return (
+        f"the environment variable {name} is no setting; "
+        f"the nearest is {variable_name(_shortened(key) if short else key)}"
+    )
+
+
+def _shortened(key: str) -> str:
+    """Returns a dotted key with its shorthand, if there is one."""
+    found = [short + key.removeprefix(full) for short, full in SHORTHANDS.items() if key.startswith(f"{full}.")]
+    return found[0] if found else key
+
+
+def _credentials(
+    model: type[BaseSettings], environ: Mapping[str, str], everything: Mapping[str, Any], problems: list[str]
 ) -> dict[str, tuple[str, Origin]]:
-    found = {}
-    for key in secret_keys(model):
-        name = variable_name(key)
-        if file := environ.get(f"{name}_FILE"):
-            if environ.get(name):
-                problems.append(f"{name} and {name}_FILE are both set: keep one of them")
-            found[key] = (_read_secret(Path(file), f"{name}_FILE"), Origin("environment", f"{name}_FILE"))
+    found: dict[str, tuple[str, Origin]] = {}
+    folder = environ.get("CREDENTIALS_DIRECTORY")
+    for key in schema.secret_keys(model, everything) if folder else ():
+        files = [Path(str(folder), spelt.replace(".", "_")) for spelt in dict.fromkeys((key, _shortened(key)))]
+        for file in (file for file in files if file.is_file()):
+            secret = _read_secret(file, "credential")
+            first, origin = found.setdefault(key, (secret, Origin("credential", str(file))))
+            if first != secret:
+                problems.append(f"{origin.name} and {file} are both set, to different values: keep one of them")
     return found
 
 
@@ -195,19 +247,24 @@ def _read_secret(file: Path, what: str) -> str:
     return secret
 
 
+def _unknown(model: type[BaseModel], values: Mapping[str, Any], everything: Mapping[str, Any]) -> list[str]:
+    return [schema.no_setting(model, path, everything) for path in schema.unknown_paths(model, values, everything)]
+
+
 def _secrets_in_file(model: type[BaseModel], values: dict[str, Any]) -> list[str]:
-    flat = dict(leaves(values))
     return [
         f"{key} holds a password, which does not belong in a file that is shown and copied: put it into "
-        f"{variable_name(key)}, or into a file of its own that {variable_name(key)}_FILE names"
-        for key in secret_keys(model)
-        if key in flat and _holds_password(str(flat[key]))
+        f"{variable_name(_shortened(key))}, or into a file of its own that {variable_name(_shortened(key))}_FILE names"
+        for key, value in leaves(values)
+        if schema.is_secret(model, key.split(".")) and _holds_password(key, str(value))
     ]
 
 
-def _holds_password(url: str) -> bool:
+def _holds_password(key: str, value: str) -> bool:
+    if not key.endswith("_url"):
+        return bool(value)
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(value)
         return bool(parts.password) or "password" in parse_qs(parts.query)
     except ValueError:
         return True  # what cannot be taken apart might hold one
@@ -239,8 +296,8 @@ def _lay(merged: Merged, values: dict[str, Any], origin: Callable[[str], Origin]
     merged.values = _deep(merged.values, values)
 
 
-def _always(origin: Origin) -> Callable[[str], Origin]:
-    return lambda _: origin
+def _always(value: T) -> Callable[[str], T]:
+    return lambda _: value
 
 
 def _deep(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -277,60 +334,13 @@ def variable_name(key: str) -> str:
 
 def _variable_of(key: str, variables: Mapping[str, str]) -> str:
     # A variable may hold a whole table as JSON, so the longest name that begins the key's own is the one.
-    full = variable_name(key)
-    return max((name for name in variables if full == name or full.startswith(name + LEVEL)), key=len, default=full)
+    own = variable_name(key)
+    longest = max((full for full in variables if own == full or own.startswith(full + LEVEL)), key=len, default=own)
+    return variables.get(longest, longest)
 
 
-# --- words -------------------------------------------------------------------------------------------------------
-
-
-def in_words(error: ValidationError, merged: Merged, secrets: list[str]) -> str:
-    """Returns what is wrong with each value: where it was set, what was given, and what is allowed."""
-    return _listed([line for each in error.errors(include_url=False) for line in _explain(each, merged, secrets)])
-
-
-def _explain(error: ErrorDetails, merged: Merged, secrets: list[str]) -> list[str]:
-    allowed = _allowed(error)
-    if not error["loc"]:
-        return allowed.splitlines()
-    named = "[key]" in error["loc"]
-    key = ".".join(str(step) for step in error["loc"] if step != "[key]")
-    origin = _origin_near(merged.origins, key)
-    where = f"{origin.name or origin.layer}: " if origin != DEFAULT else ""
-    if named:
-        return [f"{where}{key}: the name {allowed}"]
-    given = "" if error["type"] == "missing" or key in secrets else f" = {_shown(error['input'])}"
-    return [f"{where}{key}{given}: {allowed}"]
-
-
-def _allowed(error: ErrorDetails) -> str:
-    kind, context = error["type"], error.get("ctx", {})
-    if kind == "value_error":
-        return str(context["error"])
-    if kind == "literal_error":
-        return f"must be {context['expected']}"
-    if kind in _BOUNDS:
-        bound, words = _BOUNDS[kind]
-        return f"{words} {context[bound]:g}"
-    return _ALLOWED.get(kind) or error["msg"].replace("Input should", "must")
-
-
-def _origin_near(origins: Mapping[str, Origin], key: str) -> Origin:
-    """Returns the origin of a key, or of what it is a part of, or of one of its parts."""
-    above = key
-    while above:
-        if above in origins:
-            return origins[above]
-        above = above.rpartition(".")[0]
-    return next((origin for part, origin in origins.items() if part.startswith(f"{key.rpartition('.')[0]}.")), DEFAULT)
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value, default=str, ensure_ascii=False)
-    return text if len(text) <= 80 else f"{text[:79]}…"
-
-
-def _listed(problems: list[str]) -> str:
+def listed(problems: list[str]) -> str:
+    """Returns problems as one text: one as it is, several as a list."""
     if len(problems) == 1:
         return problems[0]
     return "\n".join([f"{len(problems)} settings cannot be used:", *(f"- {problem}" for problem in problems)])

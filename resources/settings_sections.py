@@ -17,7 +17,6 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 from media.tiers import DEFAULT_TIERS, Plan, Tier
 
 LIBRARY_FIELDS = ("year", "month", "day", "name", "stem", "ext", "kind")
-_SLOWEST_READ_BYTES_PER_SECOND = 5_000_000
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,40}$")]
 
@@ -70,8 +69,7 @@ class FolderSource(Section):
     @field_validator("include", "exclude", mode="before")
     @classmethod
     def _split_patterns(cls, value: object) -> object:
-        # An environment variable is one text; a comma in a file name is rarer than two patterns.
-        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        return listed_text(value)
 
     @field_validator("path")
     @classmethod
@@ -91,6 +89,12 @@ class ArchiveDestination(Section):
     on_new_rendition: Literal["keep", "replace"] = Field(
         default="keep",
         description="A photo that gets a newer rendition: keep the delivered one, or replace it once proven.",
+    )
+    recheck_days: int = Field(
+        default=30,
+        ge=1,
+        le=3_650,
+        description="Days after which a proven copy is looked at again: whether it is there, with its size.",
     )
 
 
@@ -210,6 +214,18 @@ class ReleaseSettings(Section):
     )
 
 
+class TrashSettings(Section):
+    """How long what was moved to the trash can be brought back."""
+
+    keep_days: int = Field(
+        default=90,
+        ge=1,
+        le=36_500,
+        description="Days that a file stays in the trash at least; after that `trash empty` may delete it, "
+        "nothing by itself.",
+    )
+
+
 class RunsSettings(Section):
     """When runs start, and how much they take on."""
 
@@ -240,10 +256,6 @@ class ComputeSettings(Section):
         description="Seconds that taking in one file may take, beside one more for each 5 MB of its size.",
     )
 
-    def ingest_timeout(self, size: int) -> float:
-        """Returns the seconds that taking in a file of `size` bytes may take; a long video may be slow."""
-        return self.ingest_timeout_seconds + size / _SLOWEST_READ_BYTES_PER_SECOND
-
 
 class WebSettings(Section):
     """Dagster's web UI."""
@@ -262,6 +274,12 @@ class WebSettings(Section):
                 "elsewhere through an SSH tunnel or a proxy that asks for a password"
             )
         return host
+
+
+def listed_text(value: object) -> object:
+    """Returns a text as the list that it stands for, and anything else as it is."""
+    # An environment variable is one text; a comma in a file name is rarer than two patterns.
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 def _absolute_source(path: Path) -> Path:

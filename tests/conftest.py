@@ -35,8 +35,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """Gives each session a temporary folder of its own.
 
     The database server of root runs as another account and needs a way through; pytest's common folder is closed
-    again by every session that starts beside this one.
+    again by every session that starts beside this one. A test that forgets to say which home it means gets an empty
+    one there, and never the one of whoever runs it.
     """
+    os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="mediapipe-tests-data-")
+    config.add_cleanup(lambda: shutil.rmtree(os.environ["XDG_DATA_HOME"], ignore_errors=True))
     if config.option.basetemp is None:
         folder = Path(tempfile.mkdtemp(prefix="mediapipe-tests-"))
         config.option.basetemp = str(folder / "t")

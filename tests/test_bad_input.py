@@ -21,6 +21,8 @@ import pytest
 from PIL import Image
 from sqlalchemy import text
 
+from catalog.work import Scope
+from mediapipe_assets.platform import open_platform
 from tests.conftest import Home, Said, copied, results, sha256, temporary_files, tree
 
 FILES = (
@@ -239,6 +241,34 @@ def test_a_lack_of_room_is_said_before_anything_is_written(
     assert tree(small / "archive").keys() == {MARKER}
 
 
+def test_a_run_that_dagster_starts_fails_at_once_for_want_of_room(
+    home: Home, photos: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import dagster as dg
+
+    from jobs.chain import CHAIN_JOB, range_tags
+    from mediapipe_assets.definitions import build_defs
+    from pipeline.discovery import look
+
+    home.watch(photos(FILES[0]), start=START)
+    monkeypatch.setenv("MEDIAPIPE_HOME", str(home.path))
+    with open_platform(home.path, prepare=True) as platform:
+        (spec,) = platform.sources.values()
+        assert look(platform.engine, spec, platform.date_rules()).new == 1
+        (day,) = platform.due_dates(aged=False)
+        job = build_defs(platform.settings).resolve_job_def(CHAIN_JOB)
+        monkeypatch.setattr("pipeline.planning._free", lambda folder: 0)
+        ended = job.execute_in_process(
+            instance=dg.DagsterInstance.ephemeral(), tags=range_tags(Scope(day, day)), raise_on_error=False
+        )
+    assert not ended.success
+    (failed,) = [event for event in ended.all_events if event.is_step_failure]
+    assert failed.step_key == "folder_originals"
+    said = failed.step_failure_data.user_failure_data
+    assert said is not None and str(said.description).startswith("Not enough room, so nothing was written.")
+    assert not any(root for root in results(home).values())
+
+
 def test_a_disk_that_fills_up_in_the_middle_stops_the_run_and_loses_nothing(
     home: Home, photos: Callable[..., Path], disk: Callable[[str], Path]
 ) -> None:
@@ -401,6 +431,7 @@ def test_a_file_or_folder_that_may_not_be_read_is_named_and_stops_nothing_else(h
     source = tmp_path / "photos"
     picture(source / "a.jpg", 1)
     secret = picture(source / "secret.jpg", 2)
+    os.utime(secret, (1_435_000_000, 1_435_000_000))
     picture(source / "closed" / "b.jpg", 3)
     secret.chmod(0)
     (source / "closed").chmod(0)
@@ -413,7 +444,9 @@ def test_a_file_or_folder_that_may_not_be_read_is_named_and_stops_nothing_else(h
         secret.chmod(0o644)
         (source / "closed").chmod(0o755)
     home.cli("run", "--redo", "all", "--from", "2026-01-01", "--to", "2027-01-01")
+    home.run()  # it was found today and has its own day now, which is before the run's
     assert home.status()["kept"] == 3
+    assert home.history(secret)["capture_date"].startswith("2015-06-22")
 
 
 @AS_ROOT

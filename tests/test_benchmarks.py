@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import icloud_download
 from benchmarks.bare import whole_way
 from benchmarks.figures import Figure, print_figures
 from benchmarks.memory import Peak, sampled
@@ -54,3 +55,18 @@ def test_memory_of_a_process_tree_is_seen(tmp_path: Path) -> None:
         time.sleep(0.2)
     assert peaks[0].pss > 1_000_000
     assert peaks[0].rss >= peaks[0].pss
+
+
+@pytest.mark.parametrize("rate", [0, 1_000_000_000])
+def test_all_who_download_get_the_same_files(tmp_path: Path, rate: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    items = icloud_download._make_files(tmp_path / "apple", photos=1, film=5_000_000)
+    with icloud_download._serving(tmp_path / "apple", rate) as address:
+        for name, contender in icloud_download.CONTENDERS.items():
+            fetch = contender(address, items, tmp_path)
+            for item in items:
+                fetch(item)
+                got, there = tmp_path / item.name, tmp_path / "apple" / item.name
+                assert got.exists() == ("thrown away" not in name)
+                assert not got.exists() or got.read_bytes() == there.read_bytes()
+                got.unlink(missing_ok=True)

@@ -39,14 +39,18 @@ CHECKS = {
         "no_file_was_rejected",
         "originals_stand_whole",
         "roots_have_their_markers",
+        "what_left_its_source_has_a_copy",
     ],
     "deduplicated_media": ["every_file_is_in_a_bundle"],
     "compressed_media": ["every_file_is_decided", "renditions_are_sound"],
     "archive/staged_media": ["nothing_is_left_behind"],
+    "archive/uploaded_media": ["everything_staged_was_sent"],
     "archive/verified_media": ["every_delivery_is_proven", "stands_on_another_disk", "verified_means_evidence"],
     "nas-2/staged_media": ["nothing_is_left_behind"],
+    "nas-2/uploaded_media": ["everything_staged_was_sent"],
     "nas-2/verified_media": ["every_delivery_is_proven", "stands_on_another_disk", "verified_means_evidence"],
     "sorted_library": ["library_shows_every_verified_file"],
+    "released_media": ["nothing_failed_to_be_released"],
 }
 
 
@@ -164,14 +168,41 @@ def test_without_a_destination_switched_on_the_library_waits_for_nothing(tmp_pat
     assert not [key for key in defs.resolve_asset_graph().get_all_asset_keys() if "verified" in key.to_user_string()]
 
 
-def test_an_override_takes_the_place_of_a_resource(settings: Settings) -> None:
+def test_icloud_beside_the_archive_adds_to_the_chain_of_folders_and_changes_nothing_of_it(tmp_path: Path) -> None:
+    beside = {"sources": {"icloud": {"apple_id": "me@example.com"}}, "destinations": {"icloud": {"enabled": True}}}
+    keys = [
+        build_defs(load_settings(tmp_path, overrides=overrides, environ={})).resolve_asset_graph().get_all_asset_keys()
+        for overrides in ({}, beside)
+    ]
+    assert {key.to_user_string() for key in keys[1] - keys[0]} == {
+        "icloud_library", "icloud_originals", "icloud_sidecars",
+        "icloud/staged_media", "icloud/uploaded_media", "icloud/verified_media",
+    }  # fmt: skip
+    assert not keys[0] - keys[1]
+
+
+def test_an_icloud_destination_has_the_checks_of_an_upload_and_none_of_a_disk(tmp_path: Path) -> None:
+    there = {"sources": {"icloud": {"apple_id": "me@example.com"}}, "destinations": {"icloud": {"enabled": True}}}
+    defs = build_defs(load_settings(tmp_path, overrides=there, environ={}))
+    names = {key.name for key in defs.resolve_asset_graph().asset_check_keys if key.asset_key.path[0] == "icloud"}
+    assert names == {
+        "nothing_is_left_behind", "left_out_on_purpose",
+        "everything_staged_was_sent", "every_delivery_is_proven", "verified_means_evidence",
+        "uploads_are_visible",
+    }  # fmt: skip
+
+
+def test_an_override_takes_the_place_of_a_resource(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDIAPIPE_HOME", str(settings.home))  # the other resources open a home, and not the person's
+
     class Elsewhere(dg.ConfigurableResource):  # type: ignore[type-arg]
         @contextlib.contextmanager
         def opened(self, *, prepare: bool = False) -> Iterator[Any]:
             raise RuntimeError("the fake was asked")
             yield
 
-    defs = build_defs(settings, {"platform": Elsewhere()})
+    # The pipeline would open the home of whoever runs the tests.
+    defs = build_defs(settings, {"platform": Elsewhere(), "pipeline": dg.ResourceDefinition.none_resource()})
     repository = defs.get_repository_def()
     sensor = repository.get_sensor_def("folder_sensor")
     resources = repository.get_top_level_resources()  # what a tick of the daemon takes them from
@@ -197,3 +228,14 @@ def test_an_override_takes_the_place_of_a_resource(settings: Settings) -> None:
 def test_the_days_of_a_run_are_read_from_its_tags(tags: dict[str, str], days: tuple[str, str] | None) -> None:
     scope = scope_of(tags)
     assert (scope and (scope.first.isoformat(), scope.last.isoformat())) == days
+
+
+ROOMS = {"pipeline": ["resources", "catalog", "media"], "resources": ["catalog", "media"], "catalog": [], "media": []}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_knows_only_the_rooms_behind_it_and_one_module_alone_knows_the_pool(room: str) -> None:
+    ours = "mediapipe_assets|jobs|sensors|services|pipeline|resources|catalog|media|pebble"
+    for file in (Path(__file__).parents[1] / room).rglob("*.py"):
+        found = set(re.findall(rf"^\s*(?:from|import) ({ours})\b", file.read_text(), re.MULTILINE))
+        assert found - {room, *ROOMS[room]} <= ({"pebble"} if file.name == "compute.py" else set()), file

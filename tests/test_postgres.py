@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ import psycopg2
 import pytest
 from sqlalchemy import create_engine, text
 
-from resources.postgres import MARKER, EmbeddedPostgres
+from resources.postgres import MARKER, SERVER_LOCK, EmbeddedPostgres
 from resources.postgres_access import DumpNotPossible, dump, is_embedded, normalise_url, restore, wait_for
 from resources.postgres_home import HomeRefused, Mount, refuse_mount
 from resources.postgres_tools import DatabaseUnavailable
@@ -170,11 +171,18 @@ def test_a_held_server_stays_until_it_is_stopped(home: Path) -> None:
     assert not postgres.is_running()
 
 
+def _ends_by_ctrl_c(process: subprocess.Popen[str]) -> bool:
+    """Presses Ctrl-C once more: one that comes while Python collects garbage is swallowed."""
+    os.killpg(process.pid, signal.SIGINT)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(2)
+    return process.poll() is not None
+
+
 def test_ctrl_c_of_the_starter_is_not_for_the_server(home: Path) -> None:
     with holder(home) as other:
         line_of(other)
-        os.killpg(other.pid, signal.SIGINT)
-        other.wait()
+        eventually(lambda: _ends_by_ctrl_c(other))
         assert EmbeddedPostgres(home).is_running()
 
 
@@ -394,3 +402,49 @@ def test_nothing_of_the_server_is_left_after_its_last_user(home: Path) -> None:
     folder = str(home / "database")
     left = [p.pid for p in psutil.process_iter(["cmdline"]) if folder in (p.info["cmdline"] or [])]
     assert left == []
+
+
+def test_a_server_in_another_container_is_never_started_a_second_time(home: Path) -> None:
+    apart = ["unshare", "--pid", "--ipc", "--fork", "--mount-proc"]  # as a container that has the same home on a volume
+    if subprocess.run([*apart, "true"], check=False, capture_output=True).returncode != 0:
+        pytest.skip("no namespaces can be made here")
+    with EmbeddedPostgres(home) as url:
+        answer(url, "CREATE TABLE kept AS SELECT 1 AS n")
+        pid_file = (home / "database" / "postmaster.pid").read_text()
+        started = time.monotonic()
+        other = subprocess.run(
+            [*apart, sys.executable, "-c", HOLDER, str(home)],
+            cwd=CHECKOUT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert time.monotonic() - started < 20
+        assert other.returncode != 0
+        assert "HomeRefused" in other.stderr and "cannot be seen from here" in other.stderr, other.stderr
+        assert (home / "database" / "postmaster.pid").read_text() == pid_file
+        assert answer(url, "SELECT n FROM kept") == 1
+    alone = subprocess.run(
+        [*apart, sys.executable, "-c", HOLDER, str(home)], cwd=CHECKOUT, stdin=subprocess.DEVNULL, check=False
+    )
+    assert alone.returncode == 0
+
+
+def test_the_lock_of_the_server_lives_exactly_as_long_as_the_server(home: Path) -> None:
+    def is_free() -> bool:
+        with open(home / SERVER_LOCK) as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+        return True
+
+    postgres = EmbeddedPostgres(home)
+    with holder(home) as other:
+        line_of(other)
+        other.kill()  # its starter may be gone
+        other.wait()
+    assert not is_free()
+    assert postgres.stop_if_unused()
+    assert is_free()

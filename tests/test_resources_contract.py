@@ -5,25 +5,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import TimeoutError as TaskTimeout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
-from pebble import ProcessExpired
+from pydantic import SecretStr
 
-from media.files import ROOT_MARKER, ContentMismatch
+from media.files import ROOT_MARKER, ContentMismatch, RootAway
 from pipeline.destination import Destination
 from resources.archive import ArchiveFolder, ForeignFile
-from resources.compute import ComputePool, Task, fitting_workers
-from resources.delivery import Intent
+from resources.compute import ComputePool, Task, WorkerDied, fitting_workers
+from resources.delivery import Acknowledgement, Intent, NotNow
 from resources.folder import SourceMissing, is_edit, list_folder, stem_key, takeout_subject
+from resources.icloud import ICloud
+from resources.icloud_destination import ICloudPhotos
+from resources.icloud_errors import NeedsPerson
+from services.icloud_standin import Account
+from tests.icloud_clients import NAME, PASSWORD, account, icloud
 from tests.the_catalog import DAY, a_root
+
+__all__ = ["account", "icloud"]
 
 BYTES = b"the bytes of a photo"
 
@@ -61,42 +70,29 @@ class DestinationContract:
 
     def test_what_is_delivered_is_there_whole_and_proven(self, place: Place, intent: Intent) -> None:
         place.destination.prepare()
-        assert not place.destination.deliver(intent).recovered
+        said = place.destination.deliver(intent)
+        assert not said.recovered
         assert place.get(intent.remote_path) == BYTES
-        evidence = place.destination.evidence(intent)
+        evidence = place.destination.evidence(acknowledged(intent, said))
         assert evidence.verdict == "verified"
-        assert evidence.facts["sha256"] == intent.sha256
+        assert evidence.proves(intent.sha256, intent.size)
 
     def test_a_crash_between_effect_and_acknowledgement_is_found_out(self, place: Place, intent: Intent) -> None:
         place.destination.deliver(intent)  # the run was killed before it could record this
-        assert place.destination.deliver(intent).recovered
+        again = place.destination.deliver(intent)
+        assert again.recovered
         assert place.get(intent.remote_path) == BYTES
-
-    def test_another_file_at_its_place_is_never_overwritten(self, place: Place, intent: Intent) -> None:
-        for foreign in (b"foreign", BYTES[::-1]):  # of another size, and of the same
-            place.put(intent.remote_path, foreign)
-            with pytest.raises(ForeignFile):
-                place.destination.deliver(intent)
-            assert place.get(intent.remote_path) == foreign
+        assert place.destination.evidence(acknowledged(intent, again)).verdict == "verified"
 
     def test_what_is_not_there_is_absent_and_can_be_delivered_again(self, place: Place, intent: Intent) -> None:
         assert place.destination.evidence(intent).verdict == "absent"
-        place.destination.deliver(intent)
+        sent = acknowledged(intent, place.destination.deliver(intent))
         place.remove(intent.remote_path)
-        lost = place.destination.evidence(intent)
+        lost = place.destination.evidence(sent)
         assert lost.verdict == "absent"
         assert lost.reason
-        place.destination.deliver(intent)
-        assert place.destination.evidence(intent).verdict == "verified"
-
-    @pytest.mark.parametrize("other", [b"", BYTES[:-1], BYTES[::-1], BYTES + b"!"])
-    def test_other_bytes_are_never_verified(self, place: Place, intent: Intent, other: bytes) -> None:
-        place.destination.deliver(intent)
-        place.remove(intent.remote_path)
-        place.put(intent.remote_path, other)
-        evidence = place.destination.evidence(intent)
-        assert evidence.verdict == "unverifiable"
-        assert evidence.reason
+        sent = acknowledged(intent, place.destination.deliver(sent))
+        assert place.destination.evidence(sent).verdict == "verified"
 
     def test_a_source_that_is_no_longer_what_was_promised_is_not_sent(self, place: Place, intent: Intent) -> None:
         Path(intent.source).write_bytes(BYTES[::-1])
@@ -113,12 +109,53 @@ class DestinationContract:
             after.st_ino, after.st_mtime_ns, after.st_nlink, after.st_mode,
         )  # fmt: skip
 
-    def test_it_travels_to_a_worker_and_back(self, place: Place, intent: Intent) -> None:
+    def test_a_glance_finds_nothing_amiss_with_what_is_there(self, place: Place, intent: Intent) -> None:
+        place.destination.deliver(intent)
+        assert place.destination.glance(intent.remote_path, intent.size) is None
+
+    def test_it_says_where_it_is_and_can_be_closed_at_any_time(self, place: Place, intent: Intent) -> None:
+        assert place.destination.place
+        place.destination.close()
+        said = place.destination.deliver(intent)
+        place.destination.close()
+        assert place.destination.evidence(acknowledged(intent, said)).verdict == "verified"
+
+    def test_in_a_worker_it_works_or_says_that_it_has_to_be_asked_here(self, place: Place, intent: Intent) -> None:
         import pickle
 
         destination = pickle.loads(pickle.dumps(place.destination))
+        if destination.works_here:
+            for ask in (destination.deliver, destination.evidence):
+                with pytest.raises(NotNow, match="run alone"):
+                    ask(intent)
+            return
         destination.deliver(intent)
         assert pickle.loads(pickle.dumps(destination.evidence(intent))).verdict == "verified"
+
+
+def acknowledged(intent: Intent, said: Acknowledgement) -> Intent:
+    """The intent as the catalog gives it after the acknowledgement."""
+    return replace(intent, remote_ids=said.remote_ids)
+
+
+class FolderContract(DestinationContract):
+    """What holds where files stand under their paths, and not under their bytes."""
+
+    def test_another_file_at_its_place_is_never_overwritten(self, place: Place, intent: Intent) -> None:
+        for foreign in (b"foreign", BYTES[::-1]):  # of another size, and of the same
+            place.put(intent.remote_path, foreign)
+            with pytest.raises(ForeignFile):
+                place.destination.deliver(intent)
+            assert place.get(intent.remote_path) == foreign
+
+    @pytest.mark.parametrize("other", [b"", BYTES[:-1], BYTES[::-1], BYTES + b"!"])
+    def test_other_bytes_are_never_verified(self, place: Place, intent: Intent, other: bytes) -> None:
+        place.destination.deliver(intent)
+        place.remove(intent.remote_path)
+        place.put(intent.remote_path, other)
+        evidence = place.destination.evidence(intent)
+        assert evidence.verdict == "unverifiable"
+        assert evidence.reason
 
 
 class FolderPlace:
@@ -139,11 +176,24 @@ class FolderPlace:
         (self.path / remote_path).unlink()
 
 
-class TestArchiveFolder(DestinationContract):
+class TestArchiveFolder(FolderContract):
     @pytest.fixture
     def place(self, tmp_path: Path) -> Place:
         (tmp_path / "archive").mkdir()
         return FolderPlace(tmp_path / "archive")
+
+    def test_a_glance_tells_what_is_gone_short_or_a_link(self, place: FolderPlace, intent: Intent) -> None:
+        place.destination.deliver(intent)
+        place.put(intent.remote_path, BYTES[:-1])
+        assert "bytes instead of" in str(place.destination.glance(intent.remote_path, intent.size))
+        place.remove(intent.remote_path)
+        assert "no longer at" in str(place.destination.glance(intent.remote_path, intent.size))
+        (place.path / intent.remote_path).symlink_to(intent.source)
+        assert "no file of its own" in str(place.destination.glance(intent.remote_path, intent.size))
+        place.remove(intent.remote_path)
+        (place.path / ROOT_MARKER).unlink()
+        with pytest.raises(RootAway):
+            place.destination.glance(intent.remote_path, intent.size)
 
     def test_nothing_is_left_behind_by_what_failed(self, place: FolderPlace, intent: Intent) -> None:
         Path(intent.source).write_bytes(BYTES[::-1])
@@ -162,6 +212,24 @@ class TestArchiveFolder(DestinationContract):
         assert place.get(intent.remote_path) == BYTES
         assert not part.exists()
 
+    @pytest.mark.parametrize(("foreign", "ours"), [(b"foreign", False), (BYTES, True)])
+    def test_a_file_that_appears_during_the_copy_is_never_overwritten(
+        self, place: FolderPlace, intent: Intent, monkeypatch: pytest.MonkeyPatch, foreign: bytes, ours: bool
+    ) -> None:
+        from media import files
+
+        def appears(source: Path, part: Path) -> None:
+            place.put(intent.remote_path, foreign)
+
+        monkeypatch.setattr(files, "copy_times_and_xattrs", appears)
+        if ours:  # another home's run, or a worker that outlived its own, was quicker
+            assert place.destination.deliver(intent).recovered
+        else:
+            with pytest.raises(ForeignFile):
+                place.destination.deliver(intent)
+        assert place.get(intent.remote_path) == foreign
+        assert not list(place.path.rglob("*.part"))
+
     def test_the_copy_keeps_the_time_of_the_original(self, place: FolderPlace, intent: Intent) -> None:
         os.utime(intent.source, ns=(1, 1_600_000_000_123_456_789))
         place.destination.deliver(intent)
@@ -179,8 +247,45 @@ class TestArchiveFolder(DestinationContract):
         self, place: FolderPlace, tmp_path: Path
     ) -> None:
         assert place.destination.shares_disk_with(tmp_path)
-        if os.stat("/proc").st_dev != os.stat(tmp_path).st_dev:
-            assert not place.destination.shares_disk_with(Path("/proc"))
+        assert place.destination.shares_disk_with(Path("/proc"))  # nobody knows on which disk that is
+        with pytest.raises(FileNotFoundError):
+            place.destination.shares_disk_with(tmp_path / "nowhere")
+
+
+class ICloudPlace:
+    """The library of an account at the stand-in, through the real pyicloud."""
+
+    def __init__(self, account: Account, folder: Path) -> None:
+        self.library = account.library()
+        self._client = ICloud(NAME, SecretStr(PASSWORD), folder)
+        with contextlib.suppress(NeedsPerson):
+            self._client.sign_in()
+        sent = self._client.ask_for_code()
+        assert self._client.enter_code(account.code, sent)
+        self.destination = ICloudPhotos("icloud", NAME, "original", self.session)
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[ICloud]:
+        self._client.sign_in()
+        yield self._client
+
+    def put(self, remote_path: str, content: bytes) -> None:
+        raise NotImplementedError("iCloud knows files by their bytes")
+
+    def get(self, remote_path: str) -> bytes | None:
+        found = [asset for asset in self.library.assets if asset.name == os.path.basename(remote_path)]
+        assert len(found) <= 1
+        return b"".join(found[0].master.original.content.chunks()) if found else None
+
+    def remove(self, remote_path: str) -> None:
+        (asset,) = self.library.assets
+        self.library.purge(asset)
+
+
+class TestICloudPhotos(DestinationContract):
+    @pytest.fixture
+    def place(self, tmp_path: Path, account: Account) -> Place:
+        return ICloudPlace(account, tmp_path / "session")
 
 
 # ------------------------------------------------------------------ a folder as a source
@@ -297,6 +402,15 @@ def test_files_that_belong_together_share_a_stem() -> None:
     assert stem_key("IMG_0007(1).JPG") != stem_key("IMG_0007.JPG")
 
 
+@pytest.mark.parametrize("pattern", ["Z\u00fcrich/*.jpg", "Zu\u0308rich/*.jpg", "Z\u00dcRICH/*.JPG"])
+@pytest.mark.parametrize("name", ["Z\u00fcrich/IMG_1.JPG", "Zu\u0308rich/IMG_1.jpg"])
+def test_patterns_mean_the_name_however_it_is_written(tmp_path: Path, pattern: str, name: str) -> None:
+    (tmp_path / name).parent.mkdir()
+    (tmp_path / name).write_bytes(b"a")
+    assert len(list_folder(tmp_path, include=[pattern]).files) == 1
+    assert len(list_folder(tmp_path, exclude=[pattern]).files) == 0
+
+
 def test_edits_are_known_by_their_names() -> None:
     assert all(map(is_edit, ["IMG_E0007.HEIC", "a/IMG_0007-edited.jpg", "IMG_0007 (bearbeitet).JPG"]))
     assert not any(map(is_edit, ["IMG_0007.HEIC", "IMG_EXAM.jpg", "edited.jpg", "edited/IMG_0007.jpg"]))
@@ -324,9 +438,17 @@ def test_options_reach_the_function(pool: ComputePool) -> None:
 def test_a_worker_that_is_killed_fails_its_own_task_alone(pool: ComputePool) -> None:
     doomed = pool.submit(Task(signal.raise_signal, (signal.SIGKILL,)), 30)
     others = [pool.submit(Task(divmod, (number, 1)), 30) for number in range(20)]
-    with pytest.raises(ProcessExpired):
+    with pytest.raises(WorkerDied, match="exit code -9"):
         doomed.result(30)
     assert [other.result(30) for other in others] == [(number, 0) for number in range(20)]
+
+
+def test_a_pool_that_is_closed_ends_its_tasks_as_any_pool_would() -> None:
+    with ComputePool(1, 512) as own:
+        lost = [own.submit(Task(time.sleep, (60,)), 90) for _ in range(3)]
+    for one in lost:
+        with pytest.raises(WorkerDied):
+            one.result(30)
 
 
 def test_a_task_that_takes_too_long_ends_alone(pool: ComputePool) -> None:

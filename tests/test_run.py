@@ -44,7 +44,7 @@ REPORT = {
     "found", "kept", "duplicates", "rejected", "damaged", "failed", "renditions", "bytes_before", "bytes_after",
     "seconds", "files_per_minute", "destinations",
 }  # fmt: skip
-DESTINATION = {"staged", "uploaded", "verified", "failed", "bytes"}
+DESTINATION = {"staged", "uploaded", "verified", "pending", "left_out", "failed", "bytes"}
 
 
 @dataclass
@@ -371,6 +371,28 @@ def test_a_dry_run_writes_nothing(home: Home, photos: Callable[..., Path]) -> No
     assert (results(home, times=True), home.status()) == (before, status)
 
 
+def test_a_dry_run_over_a_new_folder_leaves_it_unwatched_and_a_new_home_unstarted(
+    home: Home, photos: Callable[..., Path]
+) -> None:
+    folders = [photos(FOUR[0], folder=f"{number}/photos") for number in "12"]
+    sources = [word for folder in folders for word in ("--source", str(folder))]
+    said = home.cli("run", "--dry-run", "--json", *sources)
+    assert {name: one["new"] + one["still_written"] for name, one in said.json["sources"].items()} == {
+        "photos": 1, "photos_2": 1,
+    }  # fmt: skip
+    assert not (home.path / "mediapipe.toml").exists()
+    assert not list(home.path.rglob(".mediapipe-root"))
+
+    home.watch(folders[0])
+    before = (home.path / "mediapipe.toml").read_bytes()
+    with home.opened():
+        assert home.run()["kept"] == 1, "the time zone was fixed by a dry run"
+        said = home.cli("run", "--dry-run", *sources)
+        assert "nothing was written" in said.err
+        assert "photos_2: 1 files, " in said.err
+    assert (home.path / "mediapipe.toml").read_bytes() == before
+
+
 def test_from_and_to_take_only_photos_of_these_days(home: Home, photos: Callable[..., Path]) -> None:
     source = photos(*FOUR)
     home.watch(source, start="2010-01-01")
@@ -423,6 +445,37 @@ def test_the_first_source_is_remembered_and_files_just_written_are_waited_for(
     assert said.json["kept"] == 1, "a file that was written just now has to be waited for"
     assert str(source) in (home.path / "mediapipe.toml").read_text()
     assert home.run()["runs"] == []
+
+
+# --- what happens to an archive -----------------------------------------------------------------------------------
+
+
+def test_a_copy_that_went_missing_long_ago_and_an_archive_on_an_empty_disk_are_filled_again(
+    home: Home, photos: Callable[..., Path], tmp_path: Path
+) -> None:
+    home.watch(photos(FOUR[0]), start="2021-08-14")
+    verified = home.run()["destinations"]["archive"]["verified"]
+    before = results(home)["archive"]
+    with home.opened() as platform, platform.engine.begin() as connection:
+        connection.execute(text("UPDATE deliveries SET seen_at = now() - interval '31 days'"))
+    next((home.path / "archive/originals").rglob("*.JPG")).unlink()
+    home.run()  # finds it
+    assert home.status()["destinations"]["archive"]["pending"] == 1
+    assert home.run()["destinations"]["archive"]["verified"] == 1
+    assert results(home)["archive"] == before
+    assert home.run()["runs"] == []
+
+    empty = tmp_path / "new disk"
+    empty.mkdir()
+    shutil.move(home.path / "archive/.mediapipe-root", empty)
+    home.settings(
+        (home.path / "mediapipe.toml").read_text() + f"[destinations.archive]\npath = {json.dumps(str(empty))}\n"
+    )
+    status = home.status()["destinations"]["archive"]
+    assert (status["verified"], status["pending"]) == (0, verified)
+    home.run()
+    assert home.run()["destinations"]["archive"]["verified"] == verified
+    assert {name: what for name, what in tree(empty, times=False).items() if name != ".mediapipe-root"} == before
 
 
 # --- beside another run, and its end ----------------------------------------------------------------------------

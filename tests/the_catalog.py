@@ -164,7 +164,8 @@ class InlinePool:
 
 
 def a_run(engine: Engine, lease_id: int, **given: Any) -> Run:
-    return Run(engine=engine, pool=InlinePool(), run_id="run", lease_id=lease_id, **{"scope": ALWAYS, **given})
+    given = {"pool": InlinePool(), "scope": ALWAYS, **given}
+    return Run(engine=engine, run_id="run", lease_id=lease_id, **given)
 
 
 def a_root(folder: Path) -> Path:

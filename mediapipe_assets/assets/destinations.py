@@ -9,11 +9,23 @@ import dagster as dg
 from catalog.deliveries import stage_name
 from catalog.renditions import COMPRESSED
 from mediapipe_assets.assets.factory import stage_asset
+from resources.settings_kinds import ICLOUD
 
 _WORDS = {
     "staged": "What goes to “{name}”: which bytes, under which name that never changes. Nothing is sent yet.",
     "uploaded": "Brought to “{name}”, written atomically, and acknowledged. A killed run is picked up where it was.",
     "verified": "Proven: read back from “{name}” and hashed. Only this counts as a copy.",
+}
+_ICLOUD_WORDS = {
+    "staged": "What goes to iCloud (“{name}”), and what does not, with the reason. Nothing is sent yet.",
+    "uploaded": (
+        "Uploaded to iCloud, one at a time; journalled before it is sent, so that no photo comes there twice. A run "
+        "never waits for Apple: what has to wait is pending, and a later run takes it up."
+    ),
+    "verified": (
+        "Proven: Apple shows both records with the checksum of exactly these bytes, and lists the photo. Apple takes "
+        "about 20 seconds for that, at times much longer; until then it is pending."
+    ),
 }
 
 
@@ -32,7 +44,7 @@ def destination_assets(name: str, kind: str, partitions: dg.PartitionsDefinition
     """
     before = dg.AssetKey([COMPRESSED])
     assets = []
-    for step, words in _WORDS.items():
+    for step, words in (_ICLOUD_WORDS if kind == ICLOUD else _WORDS).items():
         asset = stage_asset(
             stage_name(name, step),
             deps=[before],
@@ -40,6 +52,7 @@ def destination_assets(name: str, kind: str, partitions: dg.PartitionsDefinition
             kinds={kind},
             partitions=partitions,
             description=words.format(name=name),
+            destination_kind=kind,
         )
         before = asset.key
         assets.append(asset)

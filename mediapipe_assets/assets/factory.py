@@ -24,6 +24,7 @@ def stage_asset(
     kinds: set[str],
     partitions: dg.PartitionsDefinition[str],
     description: str,
+    destination_kind: str | None = None,
     code_version: str = "1",
 ) -> dg.AssetsDefinition:
     """Returns the asset that works off a stage for the days of a run.
@@ -35,13 +36,14 @@ def stage_asset(
         kinds: Badges.
         partitions: The days.
         description: What the lineage page says to somebody who has never seen it.
+        destination_kind: What its destination is, for a stage of one.
         code_version: Raised when the same input would give another result.
     """
 
     @dg.asset(
         key=stage.split("/"),
         deps=list(deps),
-        check_specs=check_specs(stage),
+        check_specs=check_specs(stage, destination_kind),
         group_name=group,
         kinds=kinds,
         owners=OWNERS,

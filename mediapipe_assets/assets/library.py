@@ -1,7 +1,8 @@
 """From the sources to one kept file with its rendition, and the tree to browse.
 
-Belongs here: `local_folder`, `folder_originals`, `deduplicated_media`, `compressed_media`,
-`sorted_library`, `released_media`. Does not belong here: destinations (`mediapipe_assets.assets.destinations`).
+Belongs here: `local_folder`, `icloud_library`, `folder_originals`, `icloud_originals`, `icloud_sidecars`,
+`deduplicated_media`, `compressed_media`, `sorted_library`, `released_media`. Does not belong here: destinations
+(`mediapipe_assets.assets.destinations`).
 """
 
 from collections.abc import Sequence
@@ -11,10 +12,11 @@ import dagster as dg
 from catalog.bundles import LIBRARY
 from catalog.media import DEDUPLICATED
 from catalog.renditions import COMPRESSED, RELEASED
-from catalog.sources import ORIGINALS
+from catalog.sidecars import SIDECARS
+from catalog.sources import ICLOUD_ORIGINALS, ORIGINALS
 from mediapipe_assets.assets.factory import OWNERS, stage_asset
-
-LOCAL_FOLDER = "local_folder"
+from sensors.folder import LOCAL_FOLDER
+from sensors.icloud import ICLOUD_LIBRARY
 
 local_folder = dg.AssetSpec(
     LOCAL_FOLDER,
@@ -28,8 +30,56 @@ local_folder = dg.AssetSpec(
 )
 
 
-def library_assets(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]:
-    """Returns the assets between the sources and the destinations."""
+icloud_library = dg.AssetSpec(
+    ICLOUD_LIBRARY,
+    group_name="sources",
+    kinds={"icloud"},
+    owners=OWNERS,
+    description=(
+        "Your photos in iCloud, as Apple lists them. What is new, edited or imported late is recorded under the day on "
+        "which it was taken; what was deleted there is recorded, and deletes nothing here."
+    ),
+)
+
+
+def icloud_originals_asset(partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
+    """Returns the asset that downloads from iCloud."""
+    return stage_asset(
+        ICLOUD_ORIGINALS,
+        deps=[dg.AssetKey(ICLOUD_LIBRARY)],
+        group="library",
+        kinds={"icloud", "postgres"},
+        partitions=partitions,
+        description=(
+            "Every file of every photo in iCloud: the original, its edit, the film of a Live Photo, the RAW of a pair. "
+            "Downloaded whole, and proven equal to Apple's own checksum."
+        ),
+    )
+
+
+def icloud_sidecars_asset(partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
+    """Returns the asset that writes what iCloud knows beside the originals."""
+    return stage_asset(
+        SIDECARS,
+        deps=[dg.AssetKey(ICLOUD_ORIGINALS)],
+        group="library",
+        kinds={"xml", "postgres"},
+        partitions=partitions,
+        description=(
+            "What iCloud knows of a photo as an XMP file beside its original: title, caption, albums, favourite, "
+            "hidden, place and date. Written again when that changes in iCloud; one that is not ours is left alone."
+        ),
+    )
+
+
+def library_assets(partitions: dg.PartitionsDefinition[str], *, icloud: bool = False) -> list[dg.AssetsDefinition]:
+    """Returns the assets between the sources and the destinations.
+
+    Args:
+        partitions: The days.
+        icloud: Whether photos also come from iCloud.
+    """
+    originals = [dg.AssetKey(ORIGINALS), *([dg.AssetKey(ICLOUD_ORIGINALS)] if icloud else [])]
     return [
         stage_asset(
             ORIGINALS,
@@ -44,7 +94,7 @@ def library_assets(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDe
         ),
         stage_asset(
             DEDUPLICATED,
-            deps=[dg.AssetKey(ORIGINALS)],
+            deps=originals,
             group="library",
             kinds={"python", "postgres"},
             partitions=partitions,

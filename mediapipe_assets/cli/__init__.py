@@ -28,9 +28,13 @@ _COMMANDS = {
     "down": ("services", "End what `up` or an embedded database left running."),
     "env": ("services", "Print the environment for a plain `dagster dev`."),
     "status": ("report", "Say what the library holds and how far it is delivered."),
+    "icloud": ("icloud", "Sign in to iCloud, look at the library, and say how it stands."),
     "history": ("report", "Tell the story of one file."),
-    "acknowledge": ("report", "Say that you have seen that a file is damaged or rejected."),
+    "acknowledge": ("report", "Say that you have seen that a file is damaged, rejected or missing."),
     "undo": ("undo", "Bring a file back from the trash to where it stood."),
+    "demo": ("demo", "Show the whole thing with a made-up iCloud, without an account."),
+    "trash": ("trash", "Delete what has been in the trash long enough."),
+    "restore": ("restore", "Put the catalog back to what a dump holds."),
     "doctor": ("doctor", "Check the installation and say what to change."),
     "config": ("config", "Show the settings and where each comes from."),
 }
@@ -116,6 +120,7 @@ def _expected(error: Exception) -> int | None:
     from catalog.migrate import NewerSchema
     from pipeline.failures import RefusedForSafety, RunStopped
     from resources.folder import SourceMissing
+    from resources.icloud_errors import ICloudError, NeedsPerson
     from resources.postgres_access import DumpNotPossible
     from resources.postgres_home import HomeRefused
     from resources.postgres_tools import DatabaseUnavailable
@@ -126,7 +131,12 @@ def _expected(error: Exception) -> int | None:
         return USAGE
     if isinstance(error, RefusedForSafety | HomeRefused):
         return REFUSED
-    if isinstance(error, RunStopped | SourceMissing | DatabaseUnavailable | DumpNotPossible | NewerSchema | Refused):
+    if isinstance(error, NeedsPerson):
+        return SIGN_IN
+    if isinstance(
+        error,
+        RunStopped | SourceMissing | DatabaseUnavailable | DumpNotPossible | NewerSchema | Refused | ICloudError,
+    ):
         return ERROR
     return None
 

@@ -71,6 +71,22 @@ def _looks() -> Iterator[Look]:
         yield Look("folders", "problem", str(error))
 
 
+def _icloud_looks(platform: Platform) -> Iterator[Look]:
+    """Holds the formats that are uploaded against what Apple did with them when they were tried."""
+    from catalog.icloud_uploads import self_tests
+
+    with platform.engine.connect() as connection:
+        tests = self_tests(connection)
+    for name, entry in platform.settings.icloud_destinations.items():
+        if not entry.enabled:
+            continue
+        for one in entry.accept:
+            tried = tests.get(entry.account, {}).get(one, {})
+            if tried.get("taken") is False and tried.get("reason"):
+                words = f"Apple refused {one} when it was tried ({tried['reason']}); take it out of"
+                yield Look(f"destination {name}", "warning", f"{words} destinations.{name}.accept")
+
+
 def _platform_looks(platform: Platform) -> Iterator[Look]:
     from resources.folder import SourceMissing, list_names
     from services.up import is_up
@@ -90,8 +106,24 @@ def _platform_looks(platform: Platform) -> Iterator[Look]:
             yield Look(f"room at {name}", "warning", f"{free / 1e9:.1f} GB free at {root}")
     for name, destination in platform.destinations.items():
         if destination.shares_disk_with(platform.roots["originals"]):
-            yield Look(f"destination {name}", "warning", "same disk as the originals: not a second copy")
+            yield Look(
+                f"destination {name}", "warning", "same disk as the originals, as far as can be told: no second copy"
+            )
         else:
-            yield Look(f"destination {name}", "ok", str(platform.roots[f"destination:{name}"]))
+            yield Look(f"destination {name}", "ok", destination.place)
+    yield from _icloud_looks(platform)
+    yield _trash_look(platform)
     running = is_up(platform.settings.home)
     yield Look("services", "ok", f"running at {running.url}" if running else "not running; mediapipe-assets up")
+
+
+def _trash_look(platform: Platform) -> Look:
+    from pipeline.emptying import summary
+
+    found, keep = summary(platform.roots), platform.settings.trash.keep_days
+    if found.oldest is None:
+        return Look("trash", "ok", "empty")
+    words = f"{found.files} files, {found.bytes / 1e6:.1f} MB, the oldest of {found.oldest}"
+    if (platform.today - found.oldest).days <= keep:
+        return Look("trash", "ok", f"{words}; kept for {keep} days at least")
+    return Look("trash", "warning", f"{words}, longer than {keep} days; mediapipe-assets trash empty --dry-run")

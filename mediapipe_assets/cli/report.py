@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,97 +19,163 @@ from rich.console import Console
 from mediapipe_assets.cli import OK, say
 
 if TYPE_CHECKING:
+    from catalog.work import Left, Scope
     from pipeline.assembly import Platform
 
+_NO_FAILURES = {"pending": "pending", "left_out": "left out on purpose"}
 EARLIER_TARGET = 0.30  # what the earlier system aimed to save
 
 
-def run_report(platform: Platform, run_ids: Sequence[str], seconds: float) -> dict[str, Any]:
-    """Returns what some runs did, as `run --json` prints it."""
-    from catalog import logs
-    from catalog.bundles import LIBRARY
+@dataclass(slots=True)
+class Done:
+    """What a `run` command did, and where.
+
+    Attributes:
+        run_ids: The Dagster runs that it started.
+        seconds: How long it took in all.
+        still_written: Files that are still being written, left for the next run.
+        notes: What else the person should know.
+        scope: The days that were asked for.
+        destination: The destination that was asked for, None for all.
+        sign_in: Whether a person has to sign in to iCloud before that goes on.
+    """
+
+    scope: Scope
+    destination: str | None = None
+    run_ids: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    still_written: int = 0
+    notes: list[str] = field(default_factory=list)
+    sign_in: bool = False
+
+
+def run_report(platform: Platform, done: Done) -> dict[str, Any]:
+    """Returns what some runs did, as `run --json` prints it.
+
+    A file counts as failed when it stands failed at the end, at any stage and whichever run tried it last: it is then
+    not among the kept ones, although its original may be stored. So found = kept + duplicates + rejected + failed
+    holds, and a file that cannot be delivered is never passed over because no run tried it just now.
+    """
+    from catalog import findings, logs
     from catalog.deliveries import stage_name
     from catalog.media import DEDUPLICATED
-    from catalog.renditions import COMPRESSED, RELEASED
-    from catalog.sources import ORIGINALS
+    from catalog.renditions import COMPRESSED
+    from catalog.sources import STORING
+    from pipeline.left import failed_files, left_over
 
     with platform.engine.connect() as connection:
-        stages = logs.run_metrics(connection, run_ids)
+        stages = logs.run_metrics(connection, done.run_ids)
+        failed = failed_files(platform, connection, done.scope, done.destination)
+        spoilt = findings.how_stored(connection, done.run_ids, sorted(failed.contents))
+        left = left_over(platform, connection)
 
     def figure(stage: str, name: str) -> int:
         return int(stages.get(stage, {}).get(name, 0))
 
-    kept, duplicates = figure(ORIGINALS, "kept"), figure(ORIGINALS, "duplicates")
-    rejected, failed = figure(ORIGINALS, "rejected"), figure(ORIGINALS, "failed")
-    found = kept + duplicates + rejected + failed
+    def stored(name: str) -> int:
+        return sum(figure(stage, name) for stage in STORING)
+
+    kept = stored("kept") - len(spoilt)
+    duplicates, rejected = stored("duplicates"), stored("rejected")
+    worked_on = sum(stored(name) for name in ("kept", "duplicates", "rejected", "failed"))
+    retries = [one.next_try for one in left if one.next_try is not None]
     return {
-        "found": found,
+        "found": kept + duplicates + rejected + failed.count,
         "kept": kept,
         "duplicates": duplicates,
-        "renamed": figure(ORIGINALS, "renamed"),
+        "renamed": stored("renamed"),
+        "restored": stored("restored"),
         "rejected": rejected,
-        "damaged": figure(ORIGINALS, "damaged"),
-        "failed": failed,
-        "failed_later": sum(figure(stage, "failed") for stage in (DEDUPLICATED, COMPRESSED, LIBRARY, RELEASED)),
+        "damaged": stored("damaged") - sum(event == "damaged" for event in spoilt.values()),
+        "failed": failed.count,
+        "failed_later": len(failed.contents),
         "near_duplicates": figure(DEDUPLICATED, "near_duplicates"),
         "renditions": figure(COMPRESSED, "renditions"),
         "bytes_before": figure(COMPRESSED, "bytes_before"),
         "bytes_after": figure(COMPRESSED, "bytes_after"),
-        "seconds": round(seconds, 2),
-        "files_per_minute": round(60 * found / seconds, 1) if seconds and found else 0.0,
+        "seconds": round(done.seconds, 2),
+        "files_per_minute": round(60 * worked_on / done.seconds, 1) if done.seconds else 0.0,
         "destinations": {
             name: {
                 "staged": figure(stage_name(name, "staged"), "staged"),
                 "uploaded": figure(stage_name(name, "uploaded"), "uploaded"),
                 "verified": figure(stage_name(name, "verified"), "verified"),
-                "failed": sum(figure(stage_name(name, step), "failed") for step in ("staged", "uploaded", "verified")),
+                "pending": sum(figure(stage_name(name, step), "pending") for step in ("uploaded", "verified")),
+                "left_out": sum(figure(stage_name(name, step), "left_out") for step in ("staged", "uploaded")),
+                "failed": failed.at_destination(name),
                 "bytes": figure(stage_name(name, "verified"), "bytes"),
             }
             for name in platform.destinations
         },
-        "runs": list(run_ids),
+        "left": {
+            "waiting": sum(one.waiting for one in left),
+            "failed": sum(one.failed for one in left),
+            "given_up": sum(one.given_up for one in left),
+            "next_try": min(retries).isoformat() if retries else None,
+            "still_written": done.still_written,
+            "notes": list(done.notes),
+        },
+        "runs": list(done.run_ids),
         "home": str(platform.settings.home),
     }
 
 
-def print_run_report(platform: Platform, report: Mapping[str, Any], done: Any) -> None:
-    """Prints what a run did, in words."""
-    from catalog import findings, work
-
+def print_run_report(platform: Platform, report: Mapping[str, Any], done: Done) -> None:
+    """Prints what a run did, in words, and what it left."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     for note in done.notes:
-        console.print(note)
+        console.print(note, markup=False)
     if done.still_written:
         console.print(f"{done.still_written} files are still being written; the next run takes them.")
-    if not report["runs"]:
+    if report["runs"]:
+        _print_figures(console, report)
+    else:
+        _print_nothing_done(console, report)
+    _print_files(console, platform, seen_before=not report["runs"])
+    _print_left(console, platform)
+    _print_places(console, platform)
+
+
+def _print_nothing_done(console: Console, report: Mapping[str, Any]) -> None:
+    left = report["left"]
+    if any(left[name] for name in ("waiting", "failed", "still_written", "notes")) or report["failed"]:
+        console.print(f"Nothing was done, for nothing can be done now; see what is left ({report['seconds']} s).")
+    else:
         console.print(f"Nothing to do: everything in your folders is known and delivered ({report['seconds']} s).")
-        _print_places(console, platform)
-        return
+
+
+def _print_figures(console: Console, report: Mapping[str, Any]) -> None:
     rows = [
         ("found", f"{report['found']} files"),
         ("kept", f"{report['kept']}" + (f", {report['damaged']} of them damaged" if report["damaged"] else "")),
         ("duplicates", str(report["duplicates"])),
         ("rejected", f"{report['rejected']} (no media files, left where they are)"),
-        ("failed", str(report["failed"] + report["failed_later"])),
+        ("failed", str(report["failed"])),
         ("look alike", f"{report['near_duplicates']} pairs proposed, nothing merged"),
         ("compressed", _compressed(report)),
     ]
+    if report["restored"]:
+        rows.insert(2, ("restored", f"{report['restored']} originals that were missing stand again"))
     for name, one in report["destinations"].items():
         rows.append(
             (
                 name,
                 f"{one['staged']} staged, {one['uploaded']} uploaded, {one['verified']} verified by reading back, "
-                f"{one['failed']} failed ({_megabytes(one['bytes'])})",
+                f"{_waiting(one)}{one['failed']} failed ({_megabytes(one['bytes'])})",
             )
         )
     rows.append(("speed", f"{report['files_per_minute']:.0f} files a minute, {report['seconds']} s in all"))
     _print_rows(console, rows)
+
+
+def _print_files(console: Console, platform: Platform, *, seen_before: bool) -> None:
+    """Names the files that need an eye; what was rejected or damaged only with the run that may have found it."""
+    from catalog import findings, work
+
     with platform.engine.connect() as connection:
-        for title, (total, files) in (
-            ("Damaged, kept as they are", findings.damaged(connection, 20)),
-            ("Rejected", findings.rejected(connection, 20)),
-            ("Failed", findings.failed_observations(connection, 20)),
-        ):
+        named = [] if seen_before else [("Damaged, kept as they are", findings.damaged(connection, 20))]
+        named += [] if seen_before else [("Rejected", findings.rejected(connection, 20))]
+        for title, (total, files) in [*named, ("Failed", findings.failed_observations(connection, 20))]:
             _print_named(console, title, total, [(one.path, one.reason) for one in files])
         for query in platform.queries(aged=False)[1:]:
             total, failures = work.failures(connection, query.stage)
@@ -120,7 +186,30 @@ def print_run_report(platform: Platform, report: Mapping[str, Any], done: Any) -
                 total,
                 [(names.get(one.row_id, "?"), one.error) for one in failures],
             )
-    _print_places(console, platform)
+
+
+def _print_left(console: Console, platform: Platform) -> None:
+    from pipeline.left import left_over
+
+    with platform.engine.connect() as connection:
+        left = left_over(platform, connection)
+    if left:
+        console.print("\nLeft to do, at any date:")
+    for one in left:
+        console.print(f"  {one.stage}: {'; '.join(_in_words(one, platform.settings.runs.max_attempts))}", markup=False)
+
+
+def _in_words(left: Left, attempts: int) -> Iterator[str]:
+    if left.waiting:
+        yield f"{left.waiting} wait for the next run"
+    if (again := left.failed - left.given_up) > 0:
+        when = f" from {left.next_try.astimezone():%Y-%m-%d %H:%M} on" if left.next_try else ""
+        yield f"{again} failed and are tried again{when}"
+    if left.given_up:
+        yield (
+            f"{left.given_up} failed {attempts} times and are not tried again by themselves; mend what the reason "
+            f"says, then: mediapipe-assets run --redo all --from {left.first} --to {left.last}"
+        )
 
 
 def _compressed(report: Mapping[str, Any]) -> str:
@@ -130,6 +219,10 @@ def _compressed(report: Mapping[str, Any]) -> str:
         f"{report['renditions']} renditions; {_megabytes(before)} → {_megabytes(after)}, {100 * share:.1f} % saved "
         f"(the earlier system aimed at {100 * EARLIER_TARGET:.0f} %)"
     )
+
+
+def _waiting(one: Mapping[str, Any]) -> str:
+    return "".join(f"{one[name]} {words}, " for name, words in _NO_FAILURES.items() if one[name])
 
 
 def _megabytes(size: float) -> str:
@@ -153,16 +246,17 @@ def _print_named(console: Console, title: str, total: int, files: Sequence[tuple
 
 
 def _print_places(console: Console, platform: Platform) -> None:
+
     console.print()
-    places = [("originals", platform.roots["originals"]), ("renditions", platform.roots["renditions"])]
-    places += [(name, platform.roots[f"destination:{name}"]) for name in platform.destinations]
+    places = [(name, str(platform.roots[name])) for name in ("originals", "renditions")]
+    places += [(name, destination.place) for name, destination in platform.destinations.items()]
     if platform.settings.library.enabled:
-        places.append(("sorted library", platform.roots["library"]))
-    _print_rows(console, [(name, str(path)) for name, path in places])
+        places.append(("sorted library", str(platform.roots["library"])))
+    _print_rows(console, places)
     for name, destination in platform.destinations.items():
         if destination.shares_disk_with(platform.roots["originals"]):
             console.print(
-                f"Note: “{name}” is on the same disk as the originals, so it is not a second copy. "
+                f"Note: “{name}” is on the same disk as the originals, as far as can be told, so it is no second copy. "
                 f"Set destinations.{name}.path in {platform.settings.file} to another disk or a NAS."
             )
 
@@ -173,21 +267,35 @@ def status(as_json: bool) -> int:
     """Say what the library holds and how far it is delivered."""
     import time
 
-    from catalog.counts import destination_counts, library_counts
+    from catalog import findings
+    from catalog.counts import DestinationCounts, destination_counts, library_counts
     from mediapipe_assets.platform import open_platform
+    from pipeline.emptying import summary
+    from pipeline.left import failed_files
 
     start = time.monotonic()
     with open_platform(prepare=True) as platform:
         with platform.engine.connect() as connection:
             library = asdict(library_counts(connection))
             delivered = {name: asdict(one) for name, one in destination_counts(connection).items()}
-        nothing = {"staged": 0, "uploaded": 0, "verified": 0, "failed": 0, "bytes": 0}
+            # As in the report of a run: what stands failed at a later stage counts as failed, not as kept.
+            failed = failed_files(platform, connection).contents
+            library["kept"] -= len(failed)
+            library["failed"] += len(failed)
+            library["damaged"] -= findings.count_damaged(connection, sorted(failed))
+        thrown_away = summary(platform.roots)
+        nothing = asdict(DestinationCounts())
         seconds = round(time.monotonic() - start, 2)
         report = {
             **library,
             "seconds": seconds,
             "files_per_minute": 0.0,
             "destinations": {name: delivered.get(name, nothing) for name in {*platform.destinations, *delivered}},
+            "trash": {
+                "files": thrown_away.files,
+                "bytes": thrown_away.bytes,
+                "oldest": thrown_away.oldest.isoformat() if thrown_away.oldest else None,
+            },
             "home": str(platform.settings.home),
         }
         if as_json:
@@ -204,6 +312,7 @@ def _print_status(platform: Platform, report: Mapping[str, Any]) -> None:
     rows = [
         ("found", f"{report['found']} files, {report['pending']} more wait"),
         ("kept", f"{report['kept']}, {report['damaged']} of them damaged"),
+        ("missing", f"{report['missing']} of the kept are no longer where they were left in their source"),
         ("duplicates", f"{report['duplicates']} exact, {report['near_duplicates']} pairs look alike"),
         ("rejected", str(report["rejected"])),
         ("failed", str(report["failed"])),
@@ -213,13 +322,15 @@ def _print_status(platform: Platform, report: Mapping[str, Any]) -> None:
         ),
     ]
     for name, one in report["destinations"].items():
-        rows.append((name, f"{one['verified']} of {one['staged']} verified, {one['failed']} failed"))
+        rows.append((name, f"{one['verified']} of {one['staged']} verified, {_waiting(one)}{one['failed']} failed"))
+    if (trash := report["trash"])["files"]:
+        rows.append(("trash", f"{trash['files']} files, {_megabytes(trash['bytes'])}, the oldest of {trash['oldest']}"))
     _print_rows(console, rows)
     _print_places(console, platform)
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path, readable=False))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 def history(file: Path, as_json: bool) -> int:
     """Tell the story of one file: FILE is a path of a source, an original, a rendition or an archived copy."""
@@ -281,6 +392,7 @@ def _content_story(content: Mapping[str, Any], events: list[dict[str, Any]]) -> 
         **_capture(media),
         "state": media["state"],
         "reason": media["reason"],
+        "missing_since": media["missing_since"],
         "size": media["size"],
         "original": f"{media['stored_root']}/{media['stored_path']}",
         "compression": rendition["detail"] if rendition else None,
@@ -323,10 +435,10 @@ def _line(row: Mapping[str, Any]) -> str:
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path, readable=False))
 def acknowledge(file: Path) -> int:
-    """Say that you have seen that FILE is damaged or rejected; its check then no longer warns."""
-    from catalog import findings, media
+    """Say that you have seen that FILE is damaged, rejected or missing; its check then no longer names it."""
+    from catalog import findings, media, unsound
     from mediapipe_assets.platform import open_platform
     from pipeline.lookup import find
 
@@ -335,12 +447,13 @@ def acknowledge(file: Path) -> int:
         if found is None:
             raise click.ClickException(f"{file} is not in the catalog.")
         if found.media_file_id is not None:
-            news = media.acknowledge(connection, found.media_file_id)
+            damaged = media.acknowledge(connection, found.media_file_id)
+            news = unsound.acknowledge(connection, found.media_file_id) or damaged
         else:
             news = found.source_file_id is not None and findings.acknowledge_rejected(connection, found.source_file_id)
     say(
         f"Acknowledged: {file}"
         if news
-        else f"{os.path.basename(file)} is neither damaged nor rejected; nothing to say."
+        else f"{os.path.basename(file)} is neither damaged nor rejected nor missing; nothing to say."
     )
     return OK

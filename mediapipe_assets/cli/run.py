@@ -11,15 +11,19 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import date, datetime
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mediapipe_assets.cli import FAILED_FILES, OK, say
+from mediapipe_assets.cli import FAILED_FILES, OK, SIGN_IN, say
+from mediapipe_assets.cli.report import Done, print_run_report, run_report
 from mediapipe_assets.cli.sample import prepare_sample
+
+if TYPE_CHECKING:
+    from catalog.work import Scope
 
 PASSES = 4  # a late half may make another day due; more than a few rounds would be a loop
 
@@ -37,15 +41,16 @@ class Wishes:
     limit: int
     as_json: bool
 
+    @property
+    def scope(self) -> Scope:
+        """The days, both ends included."""
+        from catalog.work import Scope
 
-@dataclass(slots=True)
-class Done:
-    """What came of it."""
+        return Scope(self.first or date.min, self.last or date.max)
 
-    run_ids: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-    still_written: int = 0
-    notes: list[str] = field(default_factory=list)
+    def goes_through(self, stage: Sequence[str]) -> bool:
+        """Returns whether a stage is part of the run, by the parts of its name."""
+        return self.destination is None or len(stage) == 1 or stage[0] == self.destination
 
 
 @click.command()
@@ -53,7 +58,7 @@ class Done:
     "--source",
     "source_folders",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     help="A folder of photos; may be given several times. It is remembered in mediapipe.toml and watched from then on.",
 )
 @click.option("--sample", is_flag=True, help="Run over a small made-up library, in a home of its own.")
@@ -87,7 +92,7 @@ def run(
     """
     from resources.folder import list_names
     from resources.settings import home_folder
-    from resources.settings_file import add_source
+    from resources.settings_file import add_source, as_sources
 
     if first and last and last < first:
         raise click.UsageError("--to is before --from")
@@ -98,7 +103,11 @@ def run(
     home = home_folder()
     for folder in source_folders:
         list_names(folder.expanduser())
-    names = [add_source(home, folder.expanduser().absolute()) for folder in source_folders]
+    overrides: dict[str, object] = {}
+    if dry_run:  # remembered, it would be taken in by a running `up` in a moment
+        names, overrides = as_sources(home, source_folders)
+    else:
+        names = [add_source(home, folder.expanduser().absolute()) for folder in source_folders]
     wishes = Wishes(
         sources=names,
         first=first.date() if first else None,
@@ -109,47 +118,43 @@ def run(
         limit=limit,
         as_json=as_json,
     )
-    return _run(home, wishes)
+    return _run(home, wishes, overrides)
 
 
-def _run(home: Path, wishes: Wishes) -> int:
-    from mediapipe_assets.cli.report import print_run_report, run_report
+def _run(home: Path, wishes: Wishes, overrides: Mapping[str, object]) -> int:
     from mediapipe_assets.platform import open_platform
     from resources.settings import load_settings
     from resources.settings_file import record_first_start
 
-    settings = load_settings(home)
+    settings = load_settings(home, overrides=overrides)
     if not any(source.enabled for source in settings.sources.values()):
-        raise click.UsageError("no folder is watched yet. Say which: mediapipe-assets run --source DIR")
+        raise click.UsageError(
+            "no folder is watched yet. Say which: mediapipe-assets run --source DIR; or set an Apple ID: "
+            "MEDIAPIPE_ICLOUD__APPLE_ID"
+        )
     if wishes.destination and wishes.destination not in settings.destinations:
         known = ", ".join(settings.destinations) or "none"
         raise click.UsageError(f"there is no destination called {wishes.destination}; there is: {known}")
+    if wishes.dry_run:
+        with open_platform(home, overrides=overrides) as platform:
+            return _dry_run(platform, wishes)
     record_first_start(home, settings.timezone, settings.start_date)
     start = time.monotonic()
-    with open_platform(home, prepare=not wishes.dry_run or not _is_started(home)) as platform:
-        _check_destinations(platform, wishes)
-        if wishes.dry_run:
-            return _dry_run(platform, wishes)
+    with open_platform(home, prepare=True) as platform:
+        _check_destinations(platform)
         done = _work(platform, wishes)
         done.seconds = time.monotonic() - start
-        report = run_report(platform, done.run_ids, done.seconds)
+        report = run_report(platform, done)
         if wishes.as_json:
             click.echo(json.dumps(report, default=str))
         else:
             print_run_report(platform, report, done)
-    return FAILED_FILES if _failed(report) else OK
+    if done.sign_in:
+        return SIGN_IN
+    return FAILED_FILES if report["failed"] else OK
 
 
-def _is_started(home: Path) -> bool:
-    return (home / "database").exists()
-
-
-def _failed(report: Mapping[str, Any]) -> bool:
-    delivered = report["destinations"].values()
-    return bool(report["failed"] or report["failed_later"] or any(one["failed"] for one in delivered))
-
-
-def _check_destinations(platform: Any, wishes: Wishes) -> None:
+def _check_destinations(platform: Any) -> None:
     for destination in platform.destinations.values():
         destination.prepare()
 
@@ -180,67 +185,117 @@ def _sum(one: Any, other: Any) -> Any:
     return replace(other, new=one.new + other.new, new_bytes=one.new_bytes + other.new_bytes)
 
 
-def _due(platform: Any, wishes: Wishes) -> list[date]:
-    days = platform.due_dates(aged=True, redo=wishes.redo)
+def _due(platform: Any, wishes: Wishes, *, unseen: bool = False) -> list[date]:
+    days = platform.due_dates(aged=True, redo=wishes.redo, unseen=unseen)
+    first, last = wishes.scope.first, wishes.scope.last
     if wishes.redo == "all" and wishes.first and wishes.last:
-        days = sorted({*days, wishes.first, wishes.last})
-    first, last = wishes.first or date.min, wishes.last or date.max
+        # What is finished is due again only in a run that covers it, so every day between the two is asked for.
+        rules = platform.date_rules()
+        start, end = max(first, rules.start), min(last, rules.last)
+        days = sorted({*days, *(start + timedelta(days=number) for number in range((end - start).days + 1))})
     return [day for day in days if first <= day <= last]
 
 
 def _dry_run(platform: Any, wishes: Wishes) -> int:
+    platform.prepare_to_look()
+    problems = platform.problems()
     looks = _look(platform, wishes, record=False)
-    due, lacking = _due(platform, wishes), [str(one) for one in _shortages(platform)]
+    found = sum(one.new for one in looks), sum(one.new_bytes for one in looks)
+    due, lacking = _due(platform, wishes), [str(one) for one in _shortages(platform, wishes, found)]
     report = {
         "dry_run": True,
         "sources": {
-            one.source: {"listed": one.listed, "new": one.new, "bytes": one.new_bytes, "gone": one.gone}
+            one.source: {
+                "listed": one.listed,
+                "new": one.new,
+                "bytes": one.new_bytes,
+                "gone": one.gone,
+                "still_written": one.unsettled,
+            }
             for one in looks
         },
         "dates_due": [day.isoformat() for day in due],
         "shortages": lacking,
+        "problems": problems,
     }
     if wishes.as_json:
         click.echo(json.dumps(report))
         return OK
     for one in looks:
         say(f"{one.source}: {one.listed} files, {one.new} of them new ({one.new_bytes / 1e6:.1f} MB), {one.gone} gone")
+        if one.unsettled:
+            say(f"{one.source}: {one.unsettled} more are still being written.")
     say(f"{len(due)} dates known already have something to do.")
     for shortage in lacking:
         say(f"Not enough room: {shortage}")
+    for problem in problems:
+        say(problem)
     say("Dry run: nothing was written.")
     return OK
 
 
-def _shortages(platform: Any) -> list[Any]:
+def _shortages(platform: Any, wishes: Wishes, unrecorded: tuple[int, int] = (0, 0)) -> list[Any]:
     from pipeline.space import estimate
 
-    return estimate(platform)
+    names = [query.stage for query in platform.queries(aged=True)]
+    stages = [name for name in names if wishes.goes_through(name.split("/"))]
+    return estimate(
+        platform,
+        wishes.scope,
+        stages=stages,
+        redo=wishes.redo,  # type: ignore[arg-type]  # click knows the choices
+        limit=wishes.limit,
+        unrecorded=unrecorded,
+    )
 
 
 def _work(platform: Any, wishes: Wishes) -> Done:
     from pipeline.failures import RefusedForSafety
     from pipeline.planning import merge_dates
+    from pipeline.space import NO_ROOM
 
-    done = Done()
+    done = Done(wishes.scope, wishes.destination)
     looks = _look(platform, wishes, record=True)
     done.still_written = sum(one.unsettled for one in looks)
     for one in looks:
         for folder, reason in one.unreadable:
             done.notes.append(f"The folder {folder} in “{one.source}” could not be read: {reason}.")
-    if missing := _shortages(platform):
-        raise RefusedForSafety("Not enough room, so nothing was written. " + " ".join(map(str, missing)))
-    days = _due(platform, wishes)
+    libraries = _read_icloud(platform, wishes, done)
+    if missing := _shortages(platform, wishes):
+        raise RefusedForSafety(NO_ROOM + " ".join(map(str, missing)))
+    days = _due(platform, wishes, unseen=True)
     if not days:
         return done
     with _session(platform, wishes) as session:
-        session.observe(looks)
+        session.observe(looks, libraries)
         for _ in range(PASSES):
             done.run_ids += session.run_all(merge_dates(days, platform.settings.runs.merge_gap_days))
             before, days = days, _due(platform, wishes)
             if not days or days == before or wishes.limit or wishes.redo == "all":
                 break
+    _tell_what_stops_icloud(platform, done)
     return done
+
+
+def _read_icloud(platform: Any, wishes: Wishes, done: Done) -> list[Any]:
+    """Reads what changed in iCloud, unless only some folders were asked for; what goes wrong there stops no folder."""
+    if wishes.sources or not platform.icloud.sources:
+        return []
+    from mediapipe_assets.cli.icloud import sync_all
+
+    looks = sync_all(platform)
+    done.notes += looks.notes
+    done.sign_in = looks.exit_code() == SIGN_IN
+    return [one.found for one in looks.done]
+
+
+def _tell_what_stops_icloud(platform: Any, done: Done) -> None:
+    """Says what Apple wanted in the middle of the downloads: only the sync before them has spoken so far."""
+    from mediapipe_assets.cli.icloud import what_stops_accounts
+
+    notes, needs = what_stops_accounts(platform)
+    done.notes += [one for one in notes if one not in done.notes]
+    done.sign_in = done.sign_in or needs
 
 
 @contextlib.contextmanager
@@ -287,8 +342,8 @@ class _Session:
 
     def run(self, scope: Any) -> str:
         """Runs one range of days and returns the run's id."""
+        from jobs.chain import range_tags
         from mediapipe_assets.cli.execute import execute_chain
-        from mediapipe_assets.partitions import range_tags
 
         wishes = self._wishes
         config = {
@@ -303,18 +358,18 @@ class _Session:
             selection=self._selection(),
         )
 
-    def observe(self, looks: Sequence[Any]) -> None:
-        """Shows in the UI what the folders held, as the sensor does."""
-        from sensors.folder import observation
+    def observe(self, looks: Sequence[Any], libraries: Sequence[Any]) -> None:
+        """Shows in the UI what the folders and iCloud held, as the sensors do."""
+        from sensors import folder, icloud
 
         for one in looks:
             if one.new or one.gone:
-                self._instance.report_runless_asset_event(observation(one))
+                self._instance.report_runless_asset_event(folder.observation(one))
+        for library in libraries:
+            if library.new or library.changed or library.deleted:
+                self._instance.report_runless_asset_event(icloud.observation(library))
 
     def _selection(self) -> list[Any]:
         graph = self._definitions.resolve_asset_graph()
         keys = sorted(graph.executable_asset_keys)
-        only = self._wishes.destination
-        if only is None:
-            return keys
-        return [key for key in keys if len(key.path) == 1 or key.path[0] == only]
+        return [key for key in keys if self._wishes.goes_through(key.path)]

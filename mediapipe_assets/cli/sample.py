@@ -31,7 +31,9 @@ def prepare_sample() -> tuple[Path, ...]:
         os.environ["MEDIAPIPE_HOME"] = f"{home_folder()}-sample"
     home = home_folder()
     photos = home / PHOTOS
-    others = [str(source.path) for source in load_settings(home).sources.values() if source.path != photos]
+    settings = load_settings(home)
+    others = [str(source.path) for source in settings.folder_sources.values() if source.path != photos]
+    others += [f"iCloud (sources.{name})" for name in settings.icloud_sources]
     if others:
         raise click.UsageError(
             f"this home ({home}) watches {', '.join(others)}, and a sample should not mix with real photos. "

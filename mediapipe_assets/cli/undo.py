@@ -15,7 +15,7 @@ from mediapipe_assets.cli import OK, say
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path, readable=False))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 def undo(file: Path, as_json: bool) -> int:
     """Bring a file back from a trash: FILE is its path there, or the path that it had."""

@@ -125,6 +125,15 @@ def test_a_failure_waits_for_its_back_off_and_the_pause_grows(engine: Engine, co
     assert pauses == [timedelta(seconds=60), timedelta(seconds=600), timedelta(seconds=600)]
 
 
+def test_each_failure_says_how_many_there_were(engine: Engine) -> None:
+    (row,) = add_rows(engine, 1)
+    for attempts in (1, 2):
+        with lease(engine) as mine, engine.begin() as session:
+            work.claim(session, QUERY, ALWAYS, rules(mine), 9)
+            assert work.fail(session, STAGE, row, mine, "it broke", [0.0]) == attempts
+            assert work.fail(session, STAGE, row, 0, "not mine", [0.0]) == 0
+
+
 def test_after_so_many_attempts_a_row_waits_for_a_person(engine: Engine) -> None:
     (row,) = add_rows(engine, 1)
     for _ in range(2):
@@ -160,6 +169,44 @@ def test_what_was_claimed_and_not_finished_is_given_back_without_an_attempt(engi
         assert claim(engine, mine) == rows
     with engine.connect() as connection:
         assert connection.execute(text("SELECT sum(attempts) FROM work")).scalar() == 0
+
+
+def test_what_is_put_off_waits_for_its_time_and_counts_neither_as_a_failure_nor_as_an_attempt(
+    engine: Engine, connection: Connection
+) -> None:
+    (row,) = add_rows(engine, 1)
+    with lease(engine) as mine:
+        assert claim(engine, mine) == [row]
+        with engine.begin() as session:
+            assert work.defer(session, STAGE, row, mine, 3600)
+        assert claim(engine, mine) == []
+        release(engine, mine)
+    for redo, found in (("none", []), ("failed", []), ("all", [DAY])):
+        assert work.due_dates(connection, QUERY, rules(0, redo)) == found
+    assert work.failures(connection, STAGE) == (0, [])
+    with engine.begin() as session:
+        session.execute(text("UPDATE work SET not_before = now() - interval '1 s'"))
+    with lease(engine) as mine:
+        assert claim(engine, mine, redo="none") == [row]
+        release(engine, mine)
+    assert connection.execute(text("SELECT count(*) FROM work")).scalar() == 0
+
+
+def test_a_failure_that_is_put_off_at_the_next_try_keeps_its_attempts_and_loses_its_reason(engine: Engine) -> None:
+    (row,) = add_rows(engine, 1)
+    for defer in (False, True):
+        with lease(engine) as mine:
+            claim(engine, mine)
+            if defer:
+                with engine.begin() as session:
+                    assert work.defer(session, STAGE, row, mine, 0)
+            else:
+                fail(engine, mine, row, 0.0)
+            release(engine, mine)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT attempts, error FROM work")).one() == (1, None)
+    with engine.begin() as session:
+        assert not work.defer(session, STAGE, row, 0, 0)  # it is nobody's
 
 
 def test_failures_are_counted_at_all_dates_and_forgotten_only_where_told(engine: Engine) -> None:

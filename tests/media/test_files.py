@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import os
 import subprocess
@@ -117,6 +118,75 @@ def test_a_verified_copy_refuses_bytes_that_were_not_promised(tmp_path: Path) ->
         files.copy_verified(str(source), str(final), hashlib.sha256(b"sound").hexdigest(), "test")
     assert not final.exists()
     assert parts_in(tmp_path) == []
+
+
+def test_a_verified_copy_never_takes_the_place_of_another_file(tmp_path: Path) -> None:
+    source, final = tmp_path / "source", tmp_path / "final"
+    source.write_bytes(b"sound")
+    final.write_bytes(b"foreign")
+    with pytest.raises(FileExistsError):
+        files.copy_verified(str(source), str(final), hashlib.sha256(b"sound").hexdigest(), "test")
+    assert final.read_bytes() == b"foreign"
+    assert parts_in(tmp_path) == []
+
+
+def no_rename(source: Path, target: Path) -> bool:
+    """A file system whose rename cannot refuse what stands there."""
+    return False
+
+
+def no_links(*_: object, **__: object) -> None:
+    raise OSError(errno.EPERM, "Operation not permitted")
+
+
+@pytest.mark.parametrize("can", ["refuse", "link", "neither"])
+def test_a_rename_never_takes_the_place_of_what_stands_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can: str
+) -> None:
+    if can != "refuse":
+        monkeypatch.setattr(files, "_rename_exclusively", no_rename)
+    if can == "neither":
+        monkeypatch.setattr(os, "link", no_links)
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(b"ours")
+    target.symlink_to("nowhere")
+    with pytest.raises(FileExistsError):
+        files.rename_to_new(source, target)
+    assert source.read_bytes() == b"ours"
+    target.unlink()
+    inode = source.stat().st_ino
+    files.rename_to_new(source, target)
+    assert (target.read_bytes(), target.stat().st_ino, target.stat().st_nlink) == (b"ours", inode, 1)
+    assert not source.exists()
+
+
+def test_without_an_exclusive_rename_a_file_that_appears_at_the_last_moment_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(b"ours")
+
+    def appears(*_: object) -> bool:
+        target.write_bytes(b"foreign")
+        return False
+
+    monkeypatch.setattr(files, "_rename_exclusively", appears)
+    monkeypatch.setattr(os.path, "lexists", lambda path: False)  # the look came before it
+    with pytest.raises(FileExistsError):
+        files.rename_to_new(source, target)
+    assert target.read_bytes() == b"foreign"
+
+
+def test_a_link_that_a_server_made_and_did_not_get_to_say_so_is_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(b"ours")
+    target.hardlink_to(source)
+    monkeypatch.setattr(files, "_rename_exclusively", no_rename)
+    files.rename_to_new(source, target)
+    assert target.read_bytes() == b"ours"
+    assert not source.exists()
 
 
 def test_a_verified_copy_keeps_times_and_attributes(tmp_path: Path) -> None:

@@ -15,11 +15,12 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
-from media.ingest import THUMBNAIL_EDGE, ingest
+from media.ingest import THUMBNAIL_EDGE, ingest, look_at_copy
 from media.kinds import Kind
 
 STORED_KEYS = {
@@ -212,6 +213,23 @@ def test_without_a_decode_a_known_content_is_still_a_duplicate_and_what_is_no_me
     assert ingest(str(source), str(tmp_path / "part"), known=[digest], decode=False)["outcome"] == "duplicate"
     assert ingest(str(text), str(tmp_path / "part"), decode=False)["outcome"] == "rejected"
     assert files_in(tmp_path) == {"a.jpg", "b.jpg"}
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "b.JPG", "c.aae"])
+def test_a_copy_that_was_read_first_and_looked_at_later_is_known_as_one_that_was_taken_at_once(
+    tmp_path: Path, name: str
+) -> None:
+    source, part = picture(tmp_path / name), tmp_path / "2.part"
+    if name == "b.JPG":
+        source.write_bytes(source.read_bytes()[:-2000])
+    elif name == "c.aae":
+        source.write_bytes(b"<plist/>")
+    at_once = ingest(str(source), str(tmp_path / "1.part"), thumbnail=str(tmp_path / "1.jpg"))
+    read = ingest(str(source), str(part), decode=False)
+    hashes: Any = {key: read[key] for key in ("sha256", "apple_checksum", "size")}  # type: ignore[literal-required]
+    assert look_at_copy(str(part), name, hashes, thumbnail=str(tmp_path / "2.jpg")) == at_once
+    assert look_at_copy(str(part), name, hashes, decode=False) == read
+    assert part.read_bytes() == source.read_bytes()
 
 
 def test_a_worker_is_not_burdened_with_what_it_never_uses() -> None:

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from media import renditions
+from media import jpeg, renditions
+from media.files import ContentMismatch, SourceChanged
 from media.kinds import identify
 from media.renditions import RenditionResult, make_rendition
-from media.tiers import DEFAULT_TIERS, Plan
+from media.tiers import DEFAULT_TIERS, Made, Plan
 
 PLAN = Plan(80, 30, "hevc", 0, True, 0.05)
 MTIME = 1_234_567_890_123_456_789
@@ -34,8 +35,38 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
-def make(original: Path, part: Path, kind: str = "photo", format: str = "jpeg", plan: Plan = PLAN) -> RenditionResult:
-    return make_rendition(str(original), str(part), kind=kind, format=format, plan=plan.to_dict())
+def make(
+    original: Path,
+    part: Path,
+    kind: str = "photo",
+    format: str = "jpeg",
+    plan: Plan = PLAN,
+    sha256: str | None = None,
+) -> RenditionResult:
+    sha256 = sha256 or hashlib.sha256(original.read_bytes()).hexdigest()
+    return make_rendition(str(original), str(part), sha256=sha256, kind=kind, format=format, plan=plan.to_dict())
+
+
+def test_nothing_is_made_of_an_original_that_no_longer_holds_its_bytes(photo: Path, tmp_path: Path) -> None:
+    with pytest.raises(ContentMismatch, match=r"photo\.JPG no longer holds the bytes.*No rendition was made"):
+        make_rendition(
+            str(photo), str(tmp_path / "part"), sha256="0" * 64, kind="photo", format="jpeg", plan=PLAN.to_dict()
+        )
+    assert not (tmp_path / "part").exists()
+
+
+def test_nothing_is_made_of_an_original_that_is_edited_meanwhile(
+    photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def edited(original: Path, part: Path, plan: Plan) -> Made:
+        made = jpeg.compress(original, part, plan)
+        os.utime(original)
+        return made
+
+    monkeypatch.setitem(renditions._ENGINES, "jpeg", edited)
+    with pytest.raises(SourceChanged):
+        make(photo, tmp_path / "part")
+    assert not (tmp_path / "part").exists()
 
 
 def test_a_rendition_is_described_by_the_bytes_that_stand_there(photo: Path, tmp_path: Path) -> None:

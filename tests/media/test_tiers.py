@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date, timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from media.tiers import DEFAULT_TIERS, KeepOriginal, Plan, next_change, refuse_small_saving, tier_for
+from media.tiers import DEFAULT_TIERS, KeepOriginal, Plan, refuse_small_saving, tier_for
 
 PLAN = Plan(85, 24, "hevc", 0, True, 0.1)
 
@@ -72,22 +69,6 @@ def test_tiers_that_leave_fresh_files_out_are_refused() -> None:
 def test_older_tiers_are_never_finer_than_younger_ones() -> None:
     qualities = [tier.plan.jpeg_quality for tier in DEFAULT_TIERS]
     assert qualities == sorted(qualities, reverse=True)
-
-
-@given(st.dates(date(1970, 1, 1), date(2060, 1, 1)), st.dates(date(1970, 1, 1), date(2060, 1, 1)))
-def test_a_tier_holds_until_the_day_of_its_next_change_and_not_on_it(taken: date, today: date) -> None:
-    change = next_change(taken, today, DEFAULT_TIERS)
-    now = tier_for((today - taken).days, DEFAULT_TIERS)
-    if change is None:
-        assert now == DEFAULT_TIERS[-1]
-        return
-    assert change > today
-    assert tier_for((change - timedelta(days=1) - taken).days, DEFAULT_TIERS) == now
-    assert tier_for((change - taken).days, DEFAULT_TIERS) != now
-
-
-def test_a_date_at_the_end_of_the_calendar_never_changes_its_tier() -> None:
-    assert next_change(date.max, date(2026, 1, 1), DEFAULT_TIERS) is None
 
 
 @pytest.mark.parametrize(("before", "after", "share"), [(100, 100, 0.0), (100, 101, 0.0), (100, 91, 0.1)])

@@ -10,7 +10,8 @@ from sqlalchemy import Engine, text
 
 from catalog import bundles, deliveries, renditions, tables
 from catalog.findings import MadeRendition, StoredOriginal
-from pipeline.deliver import StagedStage
+from pipeline.deliver import StagedStage, UploadedStage
+from pipeline.failures import RunStopped
 from pipeline.library import LibraryStage
 from pipeline.soundness import unsound_originals, unsound_renditions
 from pipeline.stage import StageReport, work_off
@@ -28,14 +29,17 @@ def add_member(engine: Engine, name: str = "IMG_1.JPG", **given: Any) -> tuple[i
     return content, member
 
 
-def add_rendition(engine: Engine, content: int, number: int) -> None:
-    values = {
+def rendition_values(content: int, number: int) -> dict[str, Any]:
+    return {
         "media_file_id": content, "plan_fingerprint": sha(number)[-12:], "tier": "t", "run_id": "run",
         "outcome": "made", "path": f"{number}.jpg", "sha256": sha(number), "size": 1, "width": 1, "height": 1,
         "format": "jpeg", "detail": "", "seconds": 0.0,
     }  # fmt: skip
+
+
+def add_rendition(engine: Engine, content: int, number: int) -> None:
     with engine.begin() as connection:
-        renditions.record_decision(connection, values)
+        renditions.record_decision(connection, rendition_values(content, number))
         deliveries.enqueue_members(connection, ["pixel"], content)
 
 
@@ -83,6 +87,19 @@ def test_a_rendition_that_comes_late_completes_a_destination_that_takes_both(eng
     add_rendition(engine, content, 1)
     stage(engine, "both")
     assert sent(engine) == [ORIGINAL, RENDITION]
+
+
+def test_a_destination_whose_disk_is_away_stops_the_run_before_a_file_is_tried(engine: Engine, tmp_path: Path) -> None:
+    archive = ArchiveFolder("pixel", tmp_path / "mount", "original")
+    archive.path.mkdir()  # an empty mount point
+    add_member(engine)
+    stage(engine, "original")
+    roots = {name: tmp_path / name for name in ("renditions", "trash")}
+    with lease(engine) as lease_id, pytest.raises(RunStopped, match=r"disk seems to be away\. Mount it, then run"):
+        work_off(UploadedStage(archive, {"originals": tmp_path}, roots), a_run(engine, lease_id))
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM work")).scalar_one() == 0
+    assert list(archive.path.iterdir()) == []
 
 
 # ------------------------------------------------------------------ the library
@@ -146,17 +163,18 @@ def test_originals_that_are_gone_short_writable_or_shared_are_named(tmp_path: Pa
         (tmp_path / name).chmod(mode)
     (tmp_path / "other").hardlink_to(tmp_path / "shared")
     stored = [
-        StoredOriginal("originals", name, 5 if name == "short" else 4)
+        StoredOriginal(1, DAY, "originals", name, 5 if name == "short" else 4)
         for name in ("sound", "writable", "short", "shared", "missing")
     ]
-    found = dict(unsound_originals(stored, {"originals": tmp_path}))
-    assert set(found) == {"writable", "short", "shared", "missing"}
+    found = unsound_originals(stored, {"originals": tmp_path})
+    assert {one.path for one, _ in found} == {"writable", "short", "shared", "missing"}
 
 
 def test_an_original_whose_source_left_the_settings_is_named_and_breaks_no_check(tmp_path: Path) -> None:
-    ((path, reason),) = unsound_originals([StoredOriginal("source:old", "a.jpg", 1)], {"originals": tmp_path})
-    assert (path, reason) == ("a.jpg", "its source old is no longer in the settings")
+    gone = StoredOriginal(1, DAY, "source:old", "a.jpg", 1)
+    ((one, reason),) = unsound_originals([gone], {"originals": tmp_path})
+    assert (one.path, reason) == ("a.jpg", "its source old is no longer in the settings")
     (tmp_path / "r.jpg").write_bytes(b"1")
     (tmp_path / "r.jpg").chmod(0o444)
-    made = MadeRendition("r.jpg", 1, "jpeg", "source:old", "a.jpg")
+    made = MadeRendition(1, DAY, "r.jpg", 1, "jpeg", "source:old", "a.jpg")
     assert unsound_renditions([made], {"originals": tmp_path}, tmp_path) == []

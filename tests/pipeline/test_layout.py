@@ -39,8 +39,9 @@ def test_a_short_name_stays_whole() -> None:
 
 
 def test_an_original_stands_at_the_same_path_each_time() -> None:
-    path = layout.original_path(DAY, "IMG_0001.JPG", sha(7))
-    assert path == f"2024/05/17/IMG_0001-{sha(7)[:12]}.JPG"
+    paths = layout.original_paths(DAY, "IMG_0001.JPG", sha(7))
+    marks = [sha(7)[:12], sha(7), f"{sha(7)}-2", f"{sha(7)}-3"]
+    assert [next(paths) for _ in marks] == [f"2024/05/17/IMG_0001-{mark}.JPG" for mark in marks]
 
 
 @pytest.mark.parametrize(

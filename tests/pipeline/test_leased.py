@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
-from catalog import leases, sources, work
+from catalog import config, leases, sources, work
 from media.files import part_path
 from pipeline.layout import day_folder, folders_of_day
 from pipeline.run import clean_up_after_dead_runs, leased, part_tag
-from tests.the_catalog import ALWAYS, DAY, add_observation, rules
+from tests.the_catalog import ALWAYS, DAY, a_run, add_observation, rules
 
 
 def test_a_lease_gives_back_what_it_held_whatever_happens(engine: Engine) -> None:
@@ -63,6 +63,26 @@ def test_the_parts_of_a_killed_run_are_removed_and_nobody_elses(engine: Engine, 
     killed.invalidate()
     _until_buried(engine, tmp_path, "killed")
     assert sorted(folder.iterdir()) == sorted([parts[part_tag(dead * 10 + 1)], folder / "a.jpg"])
+
+
+def test_the_parts_of_another_home_that_delivers_there_too_are_left_alone(engine: Engine, tmp_path: Path) -> None:
+    with engine.begin() as connection:
+        add_observation(connection)
+        config.add_root(connection, "originals", "11111111-home")
+    killed = engine.connect()
+    dead = leases.open_lease(killed, "killed")
+    with engine.begin() as connection:
+        work.claim(connection, sources.to_store, ALWAYS, rules(dead), 9)
+    folder = tmp_path / "originals" / day_folder(DAY)
+    folder.mkdir(parents=True)
+    with engine.connect() as connection:
+        ours = a_run(engine, dead, home=config.home_id(connection)).tag
+    parts = [part_path(folder / "a.jpg", tag) for tag in (ours, part_tag(dead, "22222222"), part_tag(dead))]
+    for path in parts:
+        path.write_bytes(b"half")
+    killed.invalidate()
+    _until_buried(engine, tmp_path, "killed")
+    assert sorted(folder.iterdir()) == sorted(parts[1:])
 
 
 def _until_buried(engine: Engine, root: Path, run_id: str) -> None:

@@ -9,6 +9,7 @@ import hashlib
 import os
 import pickle
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from catalog import bundles, deliveries, renditions
-from media.files import ROOT_MARKER, ContentMismatch, RootAway
+from media.files import ROOT_MARKER, ContentMismatch, RootAway, place_in_trash
 from media.tiers import Plan, Tier
 from pipeline import layout, release, trash
 from pipeline.assembly import Platform
@@ -29,9 +30,10 @@ from pipeline.release import ReleaseStage
 from pipeline.stage import Stage, StageReport, work_off
 from pipeline.trash import NotMoved, find_trashed, move_to_trash, restore, undo_release
 from resources.archive import ArchiveFolder, NotReleased
+from resources.compute import Task, WorkerDied
 from resources.delivery import DeletionProof, Evidence, Intent
 from resources.settings import load_settings
-from tests.the_catalog import DAY, a_run, add_stored, lease
+from tests.the_catalog import DAY, InlinePool, a_run, add_stored, lease
 
 TODAY = date(2026, 11, 20)
 TIERS = (("new", 0, 80), ("old", 365, 50))
@@ -199,6 +201,27 @@ def test_two_copies_at_one_destination_are_one(file: Path, archive: Elsewhere, t
     assert [one.destination for one in proof.copies] == ["archive", "nas"]
 
 
+@dataclass(frozen=True, slots=True)
+class Beside(Elsewhere):
+    """An archive on one disk with another folder."""
+
+    neighbour: Path = Path()
+
+    def shares_disk_with(self, folder: Path) -> bool:
+        return folder == self.neighbour
+
+
+def test_two_destinations_on_one_disk_are_one_copy(file: Path, archive: Elsewhere, tmp_path: Path) -> None:
+    put(marked(tmp_path / "twin") / "IMG.jpg", BYTES)
+    put(marked(tmp_path / "nas") / "IMG.jpg", BYTES)
+    twin = said_to_be(Beside("twin", tmp_path / "twin", neighbour=archive.path))
+    with pytest.raises(NotProven, match="on one disk with “archive”"):
+        prove(doomed(file), [said_to_be(archive), twin], 2)
+    nas = said_to_be(Elsewhere("nas", tmp_path / "nas"))
+    proof = prove(doomed(file), [said_to_be(archive), twin, nas], 2)
+    assert [one.destination for one in proof.copies] == ["archive", "nas"]
+
+
 def test_no_copies_are_never_enough(file: Path, archive: Elsewhere) -> None:
     with pytest.raises(NotProven, match="no other copy"):
         prove(doomed(file), [], 1)
@@ -226,7 +249,7 @@ def test_a_trashed_file_comes_back_byte_for_byte(tmp_path: Path, file: Path, pro
     marked(tmp_path / "trash")
     os.chmod(file, 0o444)
     before = os.stat(file)
-    place = move_to_trash(proof, file, tmp_path / "trash", "renditions/2024/IMG.jpg", TODAY)
+    place = move_to_trash(proof, file, tmp_path / "trash", "2026-11-20/renditions/2024/IMG.jpg")
     assert place == tmp_path / "trash/2026-11-20/renditions/2024/IMG.jpg"
     assert not file.exists()
     roots = {"renditions": tmp_path / "renditions", "trash": tmp_path / "trash"}
@@ -251,7 +274,7 @@ def test_between_two_file_systems_the_copy_is_read_back_first(
     marked(tmp_path / "trash")
     os.chmod(file, 0o444)
     modified = os.stat(file).st_mtime_ns
-    place = move_to_trash(proof, file, tmp_path / "trash", "renditions/2024/IMG.jpg", TODAY)
+    place = move_to_trash(proof, file, tmp_path / "trash", "2026-11-20/renditions/2024/IMG.jpg")
     assert place.read_bytes() == BYTES
     assert (os.stat(place).st_mode & 0o777, os.stat(place).st_mtime_ns) == (0o444, modified)
     assert not file.exists()
@@ -264,14 +287,18 @@ def test_the_trash_never_overwrites(tmp_path: Path, file: Path, archive: Elsewhe
     marked(tmp_path / "trash")
     for number in range(3):
         put(file, BYTES)
-        place = move_to_trash(
-            prove(doomed(file), [said_to_be(archive)], 1), file, tmp_path / "trash", "renditions/2024/IMG.jpg", TODAY
-        )
+        proof = prove(doomed(file), [said_to_be(archive)], 1)
+        free = place_in_trash(tmp_path / "trash", "renditions/2024/IMG.jpg", TODAY)
+        place = move_to_trash(proof, file, tmp_path / "trash", str(free.relative_to(tmp_path / "trash")))
         assert place.parts[-4] == ("2026-11-20" if not number else f"2026-11-20-{number + 1}")
     roots = {"renditions": tmp_path / "renditions", "trash": tmp_path / "trash"}
     newest = find_trashed(roots, file)
     assert newest is not None
     assert newest.path == place
+    put(file, BYTES)
+    with pytest.raises(FileExistsError):
+        move_to_trash(proof, file, tmp_path / "trash", str(place.relative_to(tmp_path / "trash")))
+    assert file.read_bytes() == BYTES
     put(file, b"something new")
     with pytest.raises(NotMoved, match="something stands"):
         restore(place, file)
@@ -283,19 +310,19 @@ def test_only_a_proof_of_this_file_and_these_bytes_moves_it(
 ) -> None:
     other = put(tmp_path / "renditions/other.jpg", BYTES)
     with pytest.raises(NotMoved, match="the proof is of"):
-        move_to_trash(proof, other, tmp_path / "trash", "renditions/other.jpg", TODAY)
+        move_to_trash(proof, other, tmp_path / "trash", "2026-11-20/renditions/other.jpg")
     with pytest.raises(TypeError):
-        move_to_trash(object(), file, tmp_path / "trash", "renditions/IMG.jpg", TODAY)  # type: ignore[arg-type]
+        move_to_trash(object(), file, tmp_path / "trash", "2026-11-20/renditions/IMG.jpg")  # type: ignore[arg-type]
     put(archive.path / "original.jpg", BYTES)
     original = prove(doomed(file, role="original"), [said_to_be(archive, role="original", path="original.jpg")], 1)
     with pytest.raises(NotMoved, match="originals stay"):
-        move_to_trash(original, file, tmp_path / "trash", "renditions/IMG.jpg", TODAY)
+        move_to_trash(original, file, tmp_path / "trash", "2026-11-20/renditions/IMG.jpg")
     put(file, b"changed since")
     with pytest.raises(ContentMismatch):
-        move_to_trash(proof, file, tmp_path / "trash", "renditions/IMG.jpg", TODAY)
+        move_to_trash(proof, file, tmp_path / "trash", "2026-11-20/renditions/IMG.jpg")
     put(file, BYTES)
     with pytest.raises(RootAway):
-        move_to_trash(proof, file, tmp_path / "trash", "renditions/IMG.jpg", TODAY)
+        move_to_trash(proof, file, tmp_path / "trash", "2026-11-20/renditions/IMG.jpg")
     assert file.exists()
     assert other.exists()
     assert not (tmp_path / "trash").exists()
@@ -305,7 +332,7 @@ def test_a_link_is_not_taken_for_the_file(tmp_path: Path, file: Path, proof: Saf
     elsewhere = file.rename(tmp_path / "elsewhere.jpg")
     file.symlink_to(elsewhere)
     with pytest.raises(NotMoved, match="no file of its own"):
-        move_to_trash(proof, file, tmp_path / "trash", "renditions/IMG.jpg", TODAY)
+        move_to_trash(proof, file, tmp_path / "trash", "2026-11-20/renditions/IMG.jpg")
     assert elsewhere.exists()
 
 
@@ -350,10 +377,10 @@ class Home:
         with lease(self.engine) as lease_id:
             return work_off(stage, a_run(self.engine, lease_id, today=self.today, **given))
 
-    def compress(self) -> StageReport:
+    def compress(self, **given: Any) -> StageReport:
         tiers = [Tier(name, days, Plan(quality, 0, "hevc", 0, True, 0.05)) for name, days, quality in TIERS]
         originals = {layout.ORIGINALS: self.roots[layout.ORIGINALS]}
-        return self.work(CompressionStage(self.roots, originals, tiers, ["archive"], 60))
+        return self.work(CompressionStage(self.roots, originals, tiers, ["archive"], 60), **given)
 
     def deliver(self) -> list[StageReport]:
         """Delivers what is due, and looks once more, as the next run does, for what was replaced."""
@@ -539,6 +566,58 @@ def test_a_run_that_was_killed_is_finished_by_the_next(
     (row,) = home.rows("SELECT trash_path FROM renditions WHERE retired_at IS NOT NULL")
     assert (home.roots[layout.TRASH] / row.trash_path).read_bytes() == data
     assert not first.exists()
+
+
+class DyingPool(InlinePool):
+    """A pool whose worker dies once, right after it has done its task, or right before."""
+
+    def __init__(self, *, after: bool) -> None:
+        self.deaths, self._after = 1, after
+
+    def submit(self, task: Task, timeout: float) -> Future[Any]:
+        if not self.deaths:
+            return InlinePool.submit(self, task, timeout)
+        self.deaths -= 1
+        if self._after:
+            InlinePool.submit(self, task, timeout).result()
+        future: Future[Any] = Future()
+        future.set_exception(WorkerDied("killed"))
+        return future
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the move", "after the move"])
+def test_a_worker_that_dies_over_a_move_is_tried_again_and_its_file_is_found(home: Home, after: bool) -> None:
+    first, data = home.age()
+    pool = DyingPool(after=after)
+    report = home.work(ReleaseStage(home.roots, {"archive": home.archive}, 1), pool=pool)
+    assert (report.counts, pool.deaths) == ({"released": 1}, 0)
+    (row,) = home.rows("SELECT trash_path FROM renditions WHERE retired_at IS NOT NULL")
+    assert (home.roots[layout.TRASH] / row.trash_path).read_bytes() == data
+    assert not first.exists()
+    assert len(list(home.roots[layout.TRASH].rglob("*.jpg"))) == 1
+
+
+def test_a_move_that_is_taken_up_on_another_day_goes_to_the_place_that_was_written_down(home: Home) -> None:
+    _, data = home.age()
+    with home.engine.begin() as connection:
+        superseded = connection.execute(text("SELECT id FROM renditions WHERE superseded_at IS NOT NULL")).scalar_one()
+        renditions.intend_release(connection, superseded, "2026-01-01/renditions/a.jpg")  # and the run was killed
+    assert home.release().counts == {"released": 1}
+    (row,) = home.rows("SELECT trash_path FROM renditions WHERE retired_at IS NOT NULL")
+    assert row.trash_path == "2026-01-01/renditions/a.jpg"
+    assert (home.roots[layout.TRASH] / row.trash_path).read_bytes() == data
+
+
+def test_a_place_in_the_trash_that_was_taken_meanwhile_is_left_to_who_took_it(home: Home) -> None:
+    _, data = home.age()
+    put(home.roots[layout.TRASH] / "2026-01-01/renditions/a.jpg", b"somebody else's")
+    with home.engine.begin() as connection:
+        superseded = connection.execute(text("SELECT id FROM renditions WHERE superseded_at IS NOT NULL")).scalar_one()
+        renditions.intend_release(connection, superseded, "2026-01-01/renditions/a.jpg")
+    assert home.release().counts == {"released": 1}
+    (row,) = home.rows("SELECT trash_path FROM renditions WHERE retired_at IS NOT NULL")
+    assert (home.roots[layout.TRASH] / row.trash_path).read_bytes() == data
+    assert (home.roots[layout.TRASH] / "2026-01-01/renditions/a.jpg").read_bytes() == b"somebody else's"
 
 
 def test_a_rendition_that_is_nowhere_is_a_failure_and_not_released(home: Home) -> None:

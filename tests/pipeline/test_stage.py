@@ -14,18 +14,23 @@ from catalog.work import WorkQuery
 from pipeline.failures import RunStopped, in_words
 from pipeline.layout import folders_of_day
 from pipeline.run import Run
-from pipeline.stage import Outcome, StageReport, work_off
+from pipeline.stage import Outcome, Stage, StageReport, work_off
 from resources.compute import Task
+from resources.delivery import NotNow
 from tests.the_catalog import a_run, add_observation, lease
 
 
-class Looking:
+class Looking(Stage[int]):
     """A stage that does something with each waiting observation and then calls it rejected."""
 
     name = sources.ORIGINALS
+    too_slow = "it was too slow"
 
     def __init__(self, do: Callable[[int], Any] = lambda row: row, prepare: Callable[[int], None] = lambda row: None):
         self.do, self.prepare, self.tries = do, prepare, 1
+
+    def begin(self, run: Run) -> None:
+        pass
 
     def query(self, run: Run) -> WorkQuery:
         return sources.to_store
@@ -55,6 +60,12 @@ class Looking:
 
     def failed(self, connection: Connection, item: int, reason: str, run: Run) -> None:
         sources.settle(connection, item, "failed", reason=reason)
+
+    def give_up(self, connection: Connection, item: int, reason: str, run: Run) -> Outcome | None:
+        return None
+
+    def put_off(self, connection: Connection, item: int, reason: str, run: Run) -> None:
+        """Writes nothing."""
 
 
 class Effortless(Looking):
@@ -118,6 +129,21 @@ def test_a_file_whose_task_cannot_even_be_made_stops_no_other(engine: Engine, ro
     report = run_stage(engine, Looking(prepare=breaking(rows[1], KeyError("source:gone"))))
     assert report.counts == {"seen": 4, "failed": 1}
     assert states(engine)[1] == "failed"
+
+
+def test_a_file_that_cannot_be_worked_on_now_is_pending_and_stops_no_other(engine: Engine, rows: list[int]) -> None:
+    report = run_stage(engine, Looking(breaking(rows[1], NotNow("ask later", 3600))))
+    assert report.counts == {"seen": 4, "pending": 1}
+    assert (report.failures, report.notes) == ([], [(f"file {rows[1]}", "ask later")])
+    assert states(engine)[1] == "pending"
+    assert work_rows(engine) == [(rows[1], 0, None)]
+    assert run_stage(engine, Looking()).done == 0
+
+
+def test_putting_off_under_a_lost_lease_is_not_recorded_either(engine: Engine, rows: list[int]) -> None:
+    with pytest.raises(RunStopped, match="lost its lease"):
+        run_stage(engine, Looking(_stolen(engine, NotNow("ask later", 3600))))
+    assert _reasons(engine)[0] == "the other run's"
 
 
 def test_a_full_disk_stops_the_run_and_keeps_what_was_finished(engine: Engine, rows: list[int]) -> None:
