@@ -81,3 +81,9 @@ def _days_of(runs: Iterable[dg.DagsterRun]) -> Iterator[Scope]:
         first, last = run.tags.get(RANGE_START), run.tags.get(RANGE_END)
         if first and last:
             yield Scope(date.fromisoformat(first), date.fromisoformat(last))
+
+
+def was_canceled(instance: dg.DagsterInstance) -> bool:
+    """Returns whether a person ended the last run: then the schedule takes up what is left, not the next tick."""
+    last = instance.get_runs(dg.RunsFilter(job_name=CHAIN_JOB), limit=1)
+    return bool(last) and last[0].status in (dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.CANCELING)

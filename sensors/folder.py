@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from jobs.chain import CHAIN_JOB, chain_job, requests_for
+from jobs.chain import chain_job, requests_for, was_canceled
 from jobs.recovery import fail_runs_without_a_lease
 from pipeline.assembly import Platform
 from pipeline.discovery import Discovery, look
@@ -41,7 +41,7 @@ def folder_sensor(every_seconds: int, gap_days: int) -> dg.SensorDefinition:
             looks, problems, cursor = _look_at_all(platform, context.cursor)
             # Days are asked for only when something was found: failures have their own schedule.
             found = any(one.new for one in looks)
-            again = _left_over(context.cursor) and not _canceled(context.instance)
+            again = _left_over(context.cursor) and not was_canceled(context.instance)
             days = platform.due_dates(aged=False) if found or again else []
             if days:
                 platform.clean_up()
@@ -84,12 +84,6 @@ def _look_at_all(platform: Platform, cursor: str | None) -> tuple[list[Discovery
 def _left_over(cursor: str | None) -> bool:
     """Returns whether days were due at the last tick: a run may have been under way for them."""
     return cursor is None or bool(json.loads(cursor).get("due"))
-
-
-def _canceled(instance: dg.DagsterInstance) -> bool:
-    """Returns whether a person ended the last run: then the schedule takes up what is left, not the next tick."""
-    last = instance.get_runs(dg.RunsFilter(job_name=CHAIN_JOB), limit=1)
-    return bool(last) and last[0].status in (dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.CANCELING)
 
 
 def _why_not(problems: Sequence[str], looks: Sequence[Discovery], waiting: bool) -> str:

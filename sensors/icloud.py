@@ -10,7 +10,7 @@ from datetime import timedelta
 import dagster as dg
 
 from catalog import icloud
-from jobs.chain import CHAIN_JOB, chain_job, requests_for
+from jobs.chain import chain_job, requests_for, was_canceled
 from jobs.recovery import fail_runs_without_a_lease
 from pipeline.assembly import Platform
 from pipeline.icloud_sync import Synced
@@ -43,7 +43,7 @@ def icloud_sensor(gap_days: int) -> dg.SensorDefinition:
         with context.resources.platform.opened() as platform:
             looks, problems = _sync_what_is_due(platform)
             found = any(one.files or one.sidecars for one in looks)
-            again = context.cursor == UNASKED and not _canceled(context.instance)
+            again = context.cursor == UNASKED and not was_canceled(context.instance)
             days = platform.due_dates(aged=False) if found or again else []
             if days:
                 platform.clean_up()
@@ -71,12 +71,6 @@ def _sync_what_is_due(platform: Platform) -> tuple[list[Synced], list[str]]:
         except ICloudError as error:
             problems.append(f"{name}: {error}")
     return looks, problems
-
-
-def _canceled(instance: dg.DagsterInstance) -> bool:
-    """Returns whether a person ended the last run: then the schedule takes up what is left, not the next tick."""
-    last = instance.get_runs(dg.RunsFilter(job_name=CHAIN_JOB), limit=1)
-    return bool(last) and last[0].status in (dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.CANCELING)
 
 
 def _is_due(platform: Platform, name: str, minutes: int) -> bool:
