@@ -100,11 +100,6 @@ def make_home(
     return make
 
 
-@pytest.fixture
-def home(make_home: MakeHome) -> ICloudHome:
-    return make_home()
-
-
 def sign_in(platform: Platform, account: Account) -> None:
     ours = platform.icloud.accounts["icloud"]
     icloud_account.ask_for_code(platform.engine, ours)

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from services.icloud_standin import Account
 from tests.icloud_clients import account, api, connect, icloud, library, session_folder
-from tests.icloud_home import home, make_home
+from tests.icloud_home import make_home
 from tests.icloud_world import World
 from tests.the_catalog import connection, engine, migrated, server
 
@@ -18,7 +18,6 @@ __all__ = [
     "connect",
     "connection",
     "engine",
-    "home",
     "icloud",
     "library",
     "make_home",

@@ -40,6 +40,12 @@ def put(folder: Path, files: dict[str, bytes]) -> Path:
     return folder
 
 
+@pytest.fixture
+def home(make_home: MakeHome) -> ICloudHome:
+    """A home that is signed in."""
+    return make_home()
+
+
 def stored_checksums(home: ICloudHome) -> list[str]:
     files = [path for path in home.originals.rglob("*") if path.is_file() and not path.name.startswith(".")]
     return sorted(apple_checksum(path) for path in files)

@@ -19,6 +19,12 @@ from tests.icloud_library import fill, jpeg, movie, raw
 NOON = datetime(2024, 5, 17, 12, 0, tzinfo=UTC)
 
 
+@pytest.fixture
+def home(make_home: MakeHome) -> ICloudHome:
+    """A home that is signed in."""
+    return make_home()
+
+
 def add(home: ICloudHome, name: str, number: int, **more: object) -> Asset:
     return home.library.add(name, jpeg(number), taken=NOON, offset_seconds=7200, **more)  # type: ignore[arg-type]
 
