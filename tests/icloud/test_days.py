@@ -1,4 +1,4 @@
-"""A photo belongs to the day of the place where it was taken, wherever this machine stands and whatever its clock does."""
+"""A photo belongs to the day of the place where it was taken, whatever the zone of this machine."""
 
 from __future__ import annotations
 
