@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from pipeline.icloud import Done
 from pipeline.icloud_account import Account, ask_for_code, enter_code
 from pipeline.icloud_sync import Synced
 from pipeline.stage import StageReport, work_off
+from resources.icloud import Answer
 from resources.settings import load_settings
 from services.icloud_standin import Account as AppleAccount
 from services.icloud_standin import Library
@@ -93,6 +94,27 @@ class World:
             assert hashlib.sha256(body).hexdigest() == sha256, f"{path} is not what the catalog says"
             found[checksum] = body
         return found
+
+
+class Feed:
+    """Apple, with a feed as a test wants it."""
+
+    def __init__(self, pages: Callable[[str | None], Answer], counts: int | None = None) -> None:
+        self.pages = pages
+        self.counts = counts
+        self.asked = 0
+
+    def changes(self, zone: Mapping[str, Any], token: str | None) -> Answer:
+        self.asked += 1
+        assert self.asked < 50, "it goes round and round"
+        return self.pages(token)
+
+    def count(self, zone: Mapping[str, Any]) -> int | None:
+        return self.counts
+
+
+def figures(found: Synced) -> tuple[int, int, int, int]:
+    return len(found.new), len(found.changed), len(found.deleted), found.files
 
 
 def sign_in(home: Home, account: AppleAccount) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,23 +12,17 @@ from sqlalchemy import Engine
 
 from pipeline.icloud import NoSharedLibrary
 from pipeline.icloud_sync import Library as Read
-from pipeline.icloud_sync import Synced
 from pipeline.icloud_sync import sync as read_feed
 from resources.icloud import PERSONAL, Answer
 from resources.icloud_errors import Away, StillIndexing, TokenTooOld
 from services.icloud_standin import Account, Asset, Fault, ICloudStandin, Library
 from tests.icloud_clients import NAME, PASSWORD
-from tests.icloud_library import fill, jpeg, movie
-from tests.icloud_world import LISTING, World, as_it_is, day_of
+from tests.icloud_library import fill, jpeg
+from tests.icloud_world import LISTING, Feed, World, as_it_is, day_of, figures
 
 NOON = datetime(2024, 5, 17, 12, 0, tzinfo=UTC)
 SHARED = "SharedSync-5B0C4D1E-0000-4000-8000-000000000001"
 OTHER = "b@example.com"
-RATIO = 1.3
-
-
-def figures(found: Synced) -> tuple[int, int, int, int]:
-    return len(found.new), len(found.changed), len(found.deleted), found.files
 
 
 def record(world: World, asset: Asset) -> Mapping[str, Any]:
@@ -351,23 +343,6 @@ def test_a_token_that_apple_no_longer_knows_is_read_anew_and_what_vanished_is_re
     assert read.value("SELECT complete_at IS NOT NULL FROM icloud_libraries")
 
 
-class Feed:
-    """Apple, with a feed as a test wants it."""
-
-    def __init__(self, pages: Callable[[str | None], Answer], counts: int | None = None) -> None:
-        self.pages = pages
-        self.counts = counts
-        self.asked = 0
-
-    def changes(self, zone: Mapping[str, Any], token: str | None) -> Answer:
-        self.asked += 1
-        assert self.asked < 50, "it goes round and round"
-        return self.pages(token)
-
-    def count(self, zone: Mapping[str, Any]) -> int | None:
-        return self.counts
-
-
 def test_a_feed_that_refuses_each_of_its_own_tokens_is_left_for_later(world: World) -> None:
     def pages(token: str | None) -> Answer:
         if token is not None:
@@ -483,132 +458,3 @@ def test_an_account_without_a_shared_library_says_so(
     world.sign_in(account)
     with pytest.raises(NoSharedLibrary, match="no shared library"):
         world.sync()
-
-
-# ------------------------------------------------------------------ days
-
-
-@pytest.fixture(params=["Pacific/Auckland", "America/Los_Angeles", "UTC"])
-def host_zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setenv("TZ", request.param)
-    time.tzset()
-    yield request.param
-    monkeypatch.undo()
-    os.environ.pop("TZ", None)
-    time.tzset()
-
-
-DAYS = [
-    # instant, offset, the day where it was taken
-    (datetime(2024, 5, 17, 12, 0, tzinfo=UTC), 7200, date(2024, 5, 17)),
-    (datetime(2024, 5, 17, 23, 30, tzinfo=UTC), 3600, date(2024, 5, 18)),
-    (datetime(2024, 5, 17, 0, 30, tzinfo=UTC), -3600, date(2024, 5, 16)),
-    (datetime(2024, 12, 31, 10, 30, tzinfo=UTC), 46_800, date(2024, 12, 31)),
-    (datetime(2024, 12, 31, 11, 30, tzinfo=UTC), 46_800, date(2025, 1, 1)),
-    (datetime(2024, 3, 31, 0, 59, 59, tzinfo=UTC), 3600, date(2024, 3, 31)),  # Europe springs forward
-    (datetime(2024, 3, 31, 22, 30, tzinfo=UTC), 7200, date(2024, 4, 1)),
-    (datetime(2024, 10, 27, 0, 30, tzinfo=UTC), 7200, date(2024, 10, 27)),  # and back: this hour comes twice
-    (datetime(2024, 10, 27, 1, 30, tzinfo=UTC), 3600, date(2024, 10, 27)),
-    (datetime(2024, 11, 3, 8, 30, tzinfo=UTC), -25_200, date(2024, 11, 3)),
-    (datetime(2024, 11, 3, 7, 59, tzinfo=UTC), -28_800, date(2024, 11, 2)),
-    (datetime(2024, 4, 6, 13, 59, tzinfo=UTC), 46_800, date(2024, 4, 7)),  # the night before Auckland's clock changes
-    (datetime(2024, 5, 17, 18, 30, tzinfo=UTC), 20_700, date(2024, 5, 18)),  # Nepal
-    (datetime(2024, 5, 17, 11, 20, tzinfo=UTC), 45_900, date(2024, 5, 18)),  # the Chatham Islands
-    (datetime(1995, 1, 1, 0, 10, tzinfo=UTC), 3208, date(1995, 1, 1)),  # a clock before time zones
-    (datetime(2024, 5, 17, 22, 30, tzinfo=UTC), 999_999, date(2024, 5, 18)),  # nonsense: the home's zone, Berlin
-    (None, 0, date(2026, 6, 2)),  # undated: the day on which it was added, in Berlin
-]
-
-
-def test_the_hosts_zone_and_its_daylight_saving_move_no_photo(
-    host_zone: str, signed_in: World, library: Library
-) -> None:
-    added = datetime(2026, 6, 1, 22, 30, tzinfo=UTC)
-    wanted = {}
-    for number, (taken, offset, day) in enumerate(DAYS):
-        asset = library.add(f"{number}.jpg", jpeg(number), taken=taken, offset_seconds=offset, added=added)
-        wanted[asset.record_name] = day
-    signed_in.sync()
-    assert {key[0]: value[1] for key, value in signed_in.known().items()} == wanted
-    stored = signed_in.rows("SELECT DISTINCT capture_provenance FROM source_files ORDER BY 1")
-    assert [one for (one,) in stored] == ["icloud", "icloud_added", "icloud_utc"]
-    times = signed_in.rows("SELECT capture_local, mtime_ns FROM source_files WHERE capture_offset_minutes = 345")
-    assert times == [(datetime(2024, 5, 18, 0, 15), 1_715_970_600_000_000_000)], "and its instant is the file's time"
-
-
-def test_a_photo_without_an_offset_is_dated_in_the_homes_zone(world: World) -> None:
-    resource = {"fileChecksum": "AQ", "size": 5}
-    master = {"recordName": "M", "recordType": "CPLMaster", "fields": {"resOriginalRes": {"value": resource}}}
-    fields = {"assetDate": {"value": 1_715_983_200_000}, "masterRef": {"value": {"recordName": "M"}}}
-    asset = {"recordName": "R", "recordType": "CPLAsset", "fields": fields}
-    read_feed(
-        world.engine,
-        Feed(lambda token: Answer([asset, master], "A", False)),
-        Read("icloud", "icloud", PERSONAL),
-        world.platform.date_rules(),
-    )
-    assert world.rows("SELECT partition_date, capture_offset_minutes, capture_provenance FROM source_files") == [
-        (date(2024, 5, 18), None, "icloud_utc")
-    ]
-
-
-# ------------------------------------------------------------------ what a sync costs
-
-
-def change_a_little(library: Library) -> None:
-    """Ten added with old dates, five edited, five deleted."""
-    for number in range(10):
-        library.add(f"old{number}.jpg", jpeg(10**7 + number), taken=NOON - timedelta(9000 + number), offset_seconds=0)
-    assets = [one for one in library.assets if not one.deleted]
-    for number, asset in enumerate(assets[100:105]):
-        library.edit(asset, movie(10**7) if asset.name.endswith("MOV") else jpeg(10**7 + number, "edited"))
-    for asset in assets[200:205]:
-        library.delete(asset)
-
-
-def cost(world: World, library: Library, count: int) -> tuple[int, int, float]:
-    """The requests of the first reading of a library, of the reading of a few changes, and the seconds of the first."""
-    fill(library, count)
-    begun = time.monotonic()
-    first = world.read()
-    seconds = time.monotonic() - begun
-    assert len(first.found.new) == count
-    change_a_little(library)
-    done = world.read()
-    assert figures(done.found) == (10, 5, 5, 15)
-    assert world.known() == as_it_is(library)
-    return first.requests, done.requests, seconds
-
-
-def test_a_sync_costs_what_changed_and_not_what_there_is(
-    signed_in: World, library: Library, icloud: ICloudStandin, engine: Engine, tmp_path: Path
-) -> None:
-    small = cost(signed_in, library, 250)
-    print(f"\n250 assets: {small[0]} requests at first, then {small[1]}")
-    assert small[1] <= 8 < small[0]
-
-
-@pytest.mark.prove
-def test_a_sync_of_20_000_costs_what_one_of_2_000_costs(
-    signed_in: World, library: Library, icloud: ICloudStandin, account: Account, engine: Engine, tmp_path: Path
-) -> None:
-    few = cost(signed_in, library, 2_000)
-    other = icloud.account(OTHER, PASSWORD, trusted_device=True)
-    sources = {"icloud": {"kind": "icloud", "apple_id": OTHER, "password": PASSWORD}}
-    world = World(tmp_path / "other", engine_of_another(engine), accounts=sources)
-    world.sign_in(other)
-    many = cost(world, other.library(), 20_000)
-    for count, (first, then, seconds) in ((2_000, few), (20_000, many)):
-        print(f"\n{count:,} assets: {first} requests in {seconds:.1f} s at first, then {then} for the changes")
-    print(f"ratio {many[1] / few[1]:.2f}, at most {RATIO}")
-    assert many[1] <= RATIO * few[1]
-
-
-def engine_of_another(engine: Engine) -> Engine:
-    """The same catalog, emptied."""
-    from catalog import tables
-
-    with engine.begin() as connection:
-        names = ", ".join(table.fullname for table in tables.metadata.sorted_tables)
-        connection.exec_driver_sql(f"TRUNCATE {names} RESTART IDENTITY CASCADE")
-    return engine
