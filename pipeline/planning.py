@@ -14,11 +14,12 @@ from pathlib import Path
 
 from catalog.work import Scope
 
+MOST_DAYS = 366  # in one range: Dagster writes every day of a run down before the run stores its first photo
 RESERVE_BYTES = 500_000_000  # what a machine needs to stay usable, and PostgreSQL to stay up
 
 
 def merge_dates(dates: Iterable[date], gap_days: int) -> list[Scope]:
-    """Merges dates into ranges: an empty date costs far less than another run.
+    """Merges dates into ranges of at most a year: an empty date costs far less than another run.
 
     Args:
         dates: In any order.
@@ -29,7 +30,8 @@ def merge_dates(dates: Iterable[date], gap_days: int) -> list[Scope]:
     """
     scopes: list[Scope] = []
     for day in sorted(set(dates)):
-        if scopes and (day - scopes[-1].last).days <= gap_days:
+        near = bool(scopes) and (day - scopes[-1].last).days <= gap_days
+        if near and (day - scopes[-1].first).days < MOST_DAYS:
             scopes[-1] = Scope(scopes[-1].first, day)
         else:
             scopes.append(Scope(day, day))

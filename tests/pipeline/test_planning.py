@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from media.tiers import DEFAULT_TIERS, Plan, Tier, tier_for
 from pipeline.compress import tier_dates
-from pipeline.planning import RESERVE_BYTES, merge_dates, shortages
+from pipeline.planning import MOST_DAYS, RESERVE_BYTES, merge_dates, shortages
 
 TODAY = date(2026, 2, 28)
 DAYS = st.dates(date(1990, 1, 1), date(2100, 1, 1))
@@ -46,7 +46,7 @@ def test_merged_ranges_cover_every_day_in_order_without_overlap(days: list[date]
     assert all(any(one.first <= day <= one.last for one in ranges) for day in days)
     assert all(one.first <= one.last and {one.first, one.last} <= set(days) for one in ranges)
     for earlier, later in itertools.pairwise(ranges):
-        assert (later.first - earlier.last).days > gap
+        assert (later.first - earlier.last).days > gap or (later.first - earlier.first).days >= MOST_DAYS
         assert later.first > earlier.last
     inside = sorted(set(days))
     for one in ranges:
@@ -74,3 +74,10 @@ def test_nothing_to_write_needs_no_room(tmp_path: Path) -> None:
 def test_the_system_is_asked_where_no_figures_are_given(tmp_path: Path) -> None:
     assert shortages([(tmp_path, 1)]) == []
     assert len(shortages([(tmp_path, 1 << 60)])) == 1
+
+
+def test_a_library_of_many_years_is_taken_a_year_at_a_time() -> None:
+    days = [date(2010, 1, 1) + timedelta(days=number) for number in range(3000)]
+    scopes = merge_dates(days, 60)
+    assert all((one.last - one.first).days < MOST_DAYS for one in scopes)
+    assert [scopes[0].first, scopes[-1].last, len(scopes)] == [days[0], days[-1], 9]
