@@ -166,6 +166,7 @@ class Settings(BaseSettings):
         """The destinations that are iCloud libraries, by name."""
         return {name: entry for name, entry in self.destinations.items() if isinstance(entry, ICloudDestination)}
 
+    @property
     def file(self) -> Path:
         """The settings file, whether or not it exists."""
         return self.home / layers.FILE_NAME

@@ -405,3 +405,7 @@ def test_a_link_to_the_settings_file_stays_a_link(home: Path, tmp_path: Path) ->
     record_first_start(home, "UTC", date(1990, 1, 1))
     assert (home / "mediapipe.toml").is_symlink()
     assert "timezone" in (tmp_path / "dotfile.toml").read_text()
+
+
+def test_the_settings_know_their_file(tmp_path: Path) -> None:
+    assert load_settings(tmp_path, environ={}).file == tmp_path / "mediapipe.toml"
