@@ -549,3 +549,75 @@ icloud_records = Table(
         "ix_icloud_records_album", "source", text("(fields ->> 'album')"), postgresql_where=text("kind = 'relation'")
     ),
 )
+
+# A code that Apple wants, and who was asked for it. The code itself is in no table.
+twofa_requests = Table(
+    "twofa_requests",
+    metadata,
+    _id(),
+    Column("account", Text, nullable=False),
+    _when("asked_at"),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Column("state", Text, nullable=False, server_default="open"),
+    Column("wrong_codes", Integer, nullable=False, server_default="0"),
+    _when("ended_at", required=False),
+    # The Telegram message that asks, and the update that answered: each update answers once.
+    Column("message_id", BigInteger),
+    Column("answered_update", BigInteger, unique=True),
+    _one_of("state", "open", "accepted", "canceled", "expired"),
+    CheckConstraint("(state = 'open') = (ended_at IS NULL)", name="ended"),
+    Index("uq_twofa_requests_open", "account", unique=True, postgresql_where=text("state = 'open'")),
+)
+
+# What a person should be told. Written in the transaction of what it tells about; sent by the bot's process.
+notifications = Table(
+    "notifications",
+    metadata,
+    _id(),
+    _when("at"),
+    # What it is about, in a form that is the same each time: it is told once until it is resolved.
+    Column("key", Text, nullable=False),
+    # What may be told together in one message.
+    Column("topic", Text, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    # Where in the web UI more is to be seen: a path, as the address is the sender's to know.
+    Column("path", Text),
+    _when("routed_at", required=False),
+    _when("resolved_at", required=False),
+    _one_of("severity", "info", "warning", "error", "critical"),
+    Index("uq_notifications_unresolved", "key", unique=True, postgresql_where=text("resolved_at IS NULL")),
+    Index("ix_notifications_unrouted", "id", postgresql_where=text("routed_at IS NULL")),
+)
+
+# One row for each channel that a notification goes to.
+notification_sends = Table(
+    "notification_sends",
+    metadata,
+    _id(),
+    Column("notification_id", BigInteger, ForeignKey(f"{SCHEMA}.notifications.id"), nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default="due"),
+    # Not before then: the end of quiet hours, the hour of the digest, or a back-off.
+    Column("due_at", DateTime(timezone=True), nullable=False),
+    # Told in the daily digest.
+    Column("digest", Boolean, nullable=False, server_default="false"),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    _when("sent_at", required=False),
+    Column("remote_id", Text),
+    Column("error", Text),
+    UniqueConstraint("notification_id", "channel"),
+    _one_of("state", "due", "sent", "given_up"),
+    Index("ix_notification_sends_due", "channel", "id", postgresql_where=text("state = 'due'")),
+)
+
+# Who is alive: long-lived processes say so, and each looks after the others.
+heartbeats = Table(
+    "heartbeats",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _when("at"),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+)

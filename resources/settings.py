@@ -2,8 +2,8 @@
 
 Belongs here: `Settings`, the rules between its sections, and `load_settings`, which puts the layers on top of each
 other: defaults < `<home>/mediapipe.toml` < environment < command line or Launchpad. Does not belong here: the fields
-of a section (`settings_sections.py`, `settings_icloud.py`), how a layer is read (`settings_layers.py`) and an error put
-into words (`settings_words.py`), writing the file (`settings_file.py`).
+of a section (`settings_sections.py`, `settings_icloud.py`, `settings_alerts.py`), how a layer is read
+(`settings_layers.py`) and an error put into words (`settings_words.py`), writing the file (`settings_file.py`).
 
 Nothing is read at import: each call of `load_settings` sees the file and the environment as they are then.
 """
@@ -22,6 +22,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from resources import settings_layers as layers
 from resources import settings_schema as schema
+from resources.settings_alerts import NotifySettings, TelegramSettings
 from resources.settings_icloud import ICloudDestination, ICloudSource, account_of, icloud_problems
 from resources.settings_kinds import ARCHIVE, DESTINATION_KINDS, SOURCE_KINDS, Destination, Source
 from resources.settings_layers import Origin, SettingsError
@@ -52,12 +53,14 @@ __all__ = [
     "ICloudDestination",
     "ICloudSource",
     "LibrarySettings",
+    "NotifySettings",
     "ReleaseSettings",
     "RootsSettings",
     "RunsSettings",
     "Settings",
     "SettingsError",
     "Source",
+    "TelegramSettings",
     "TierSettings",
     "TrashSettings",
     "WebSettings",
@@ -103,6 +106,8 @@ class Settings(BaseSettings):
     runs: RunsSettings = Field(default_factory=RunsSettings)
     compute: ComputeSettings = Field(default_factory=ComputeSettings)
     web: WebSettings = Field(default_factory=WebSettings)
+    telegram: TelegramSettings = Field(default_factory=TelegramSettings)
+    notify: NotifySettings = Field(default_factory=NotifySettings)
 
     _origins: dict[str, Origin] = PrivateAttr(default_factory=dict)
 

@@ -32,6 +32,7 @@ _TYPES: dict[Any, str] = {
     date: "date",
     SecretStr: "secret",
     list[str]: "list of text",
+    list[int]: "list of whole numbers",
 }
 _COMPUTED_DEFAULTS = {
     "home": "`${XDG_DATA_HOME:-~/.local/share}/mediapipe-assets`",
