@@ -564,7 +564,7 @@ twofa_requests = Table(
     # The Telegram message that asks, and the update that answered: each update answers once.
     Column("message_id", BigInteger),
     Column("answered_update", BigInteger, unique=True),
-    _one_of("state", "open", "accepted", "canceled", "expired"),
+    _one_of("state", "open", "accepted", "canceled", "expired", "refused"),
     CheckConstraint("(state = 'open') = (ended_at IS NULL)", name="ended"),
     Index("uq_twofa_requests_open", "account", unique=True, postgresql_where=text("state = 'open'")),
 )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine
 
-from catalog import icloud
+from catalog import icloud, twofa
 from catalog.icloud import AccountState
 from resources.icloud import CodeSent, ICloud
 from resources.icloud_errors import Away, ICloudError, NeedsPerson, Throttled
@@ -193,8 +193,11 @@ def ask_for_code(
                 icloud.set_account(
                     connection, account.name, needs=None, needs_detail=None, signed_in_at=now(), throttled_until=None
                 )
+                twofa.end_of_account(connection, account.name, "accepted")
             return None
         if (earlier := _code_under_way(engine, account, now())) is not None:
+            with engine.begin() as connection:
+                twofa.open_request(connection, account.name, now(), now() + CODE_LIVES)
             return earlier
         sent = client.ask_for_code()
         with engine.begin() as connection:
@@ -207,6 +210,7 @@ def ask_for_code(
                 code_by=sent.by,
                 code_phone=sent.phone,
             )
+            twofa.open_request(connection, account.name, now(), now() + CODE_LIVES)
         return sent
 
 
@@ -254,6 +258,7 @@ def _signed_in_by_person(engine: Engine, account: Account, now: datetime) -> Non
             throttled_until=None,
             throttled_count=0,
         )
+        twofa.end_of_account(connection, account.name, "accepted")
 
 
 def trusted_since(engine: Engine, account: Account, moment: datetime) -> bool:

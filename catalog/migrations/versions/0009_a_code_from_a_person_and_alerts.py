@@ -29,7 +29,7 @@ def upgrade() -> None:
         sa.Column("message_id", sa.BigInteger(), nullable=True),
         sa.Column("answered_update", sa.BigInteger(), nullable=True),
         sa.CheckConstraint(
-            "state IN ('open', 'accepted', 'canceled', 'expired')", name=op.f("ck_twofa_requests_state")
+            "state IN ('open', 'accepted', 'canceled', 'expired', 'refused')", name=op.f("ck_twofa_requests_state")
         ),
         sa.CheckConstraint("(state = 'open') = (ended_at IS NULL)", name=op.f("ck_twofa_requests_ended")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_twofa_requests")),

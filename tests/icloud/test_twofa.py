@@ -1,0 +1,204 @@
+"""The code between the process that needs it and the person who has it: good answers, refused ones, and waiting."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import text
+
+from catalog import heartbeats, twofa
+from catalog.twofa import CodeRequest
+from pipeline import icloud_account
+from pipeline.icloud_account import ask_for_code, enter_code
+from pipeline.twofa import Answer, Answers, Verdict, cancel, is_answerable, wait_for_code
+from services.icloud_standin import Account
+from tests.icloud_world import World
+
+LATER = timedelta(minutes=11)
+
+
+class Person:
+    """Somebody with a phone, whose messages are numbered as Telegram does."""
+
+    def __init__(self, world: World, account: Account) -> None:
+        self.world = world
+        self.phone = account
+        self.answers = Answers(world.engine, world.account, now=lambda: datetime.now(UTC) + self.ahead)
+        self.ahead = timedelta()
+        self.number = 100
+
+    def sends(self, code: str | None = None, *, sent: timedelta = timedelta(), update: int | None = None) -> Verdict:
+        self.number += 1
+        answer = Answer(code or self.code, datetime.now(UTC) + self.ahead + sent, update or self.number, self.number)
+        return self.answers.judge(answer)[0]
+
+    @property
+    def code(self) -> str:
+        assert self.phone.code is not None
+        return self.phone.code
+
+    def wrong(self, number: int = 0) -> str:
+        return [one for one in ("000000", "111111", "222222", "333333") if one != self.code][number]
+
+    @property
+    def request(self) -> CodeRequest | None:
+        with self.world.engine.connect() as connection:
+            return twofa.open_request_of(connection, "icloud")
+
+
+@pytest.fixture
+def person(world: World, account: Account) -> Person:
+    return Person(world, account)
+
+
+@pytest.fixture
+def asked(person: Person) -> Person:
+    """The same, whom Apple has sent a code."""
+    ask_for_code(person.world.engine, person.world.account())
+    return person
+
+
+def test_a_code_that_answers_the_question_signs_in(asked: Person) -> None:
+    assert asked.sends() is Verdict.ACCEPTED
+    assert asked.request is None
+
+
+def test_a_code_that_nobody_asked_for_is_refused(person: Person) -> None:
+    assert person.sends("123456") is Verdict.NOT_ASKED
+
+
+def test_a_wrong_code_may_be_followed_by_the_right_one(asked: Person) -> None:
+    assert asked.sends(asked.wrong()) is Verdict.WRONG
+    assert asked.sends() is Verdict.ACCEPTED
+
+
+def test_three_wrong_codes_end_the_request(asked: Person) -> None:
+    assert [asked.sends(asked.wrong(number)) for number in range(3)] == [
+        Verdict.WRONG,
+        Verdict.WRONG,
+        Verdict.TOO_MANY,
+    ]
+    assert asked.sends() is Verdict.NOT_ASKED
+
+
+def test_a_code_that_was_tried_is_not_shown_to_apple_again(asked: Person) -> None:
+    assert asked.sends(asked.wrong()) is Verdict.WRONG
+    assert asked.sends(asked.wrong()) is Verdict.USED
+    assert asked.request is not None
+    assert asked.request.wrong_codes == 1
+
+
+def test_a_message_that_answered_answers_no_other_request(asked: Person) -> None:
+    assert asked.sends(update=7) is Verdict.ACCEPTED
+    ask_for_code(asked.world.engine, asked.world.account(), renew=True)
+    assert asked.sends(update=7) is Verdict.USED
+
+
+def test_a_second_answer_after_a_good_one_is_refused(asked: Person) -> None:
+    code = asked.code
+    assert asked.sends(code) is Verdict.ACCEPTED
+    assert asked.sends(code) is Verdict.NOT_ASKED
+
+
+def test_a_code_that_is_older_than_the_question_is_refused(asked: Person) -> None:
+    assert asked.sends(sent=-timedelta(minutes=5)) is Verdict.OLDER
+    assert asked.request is not None
+
+
+def test_a_messenger_whose_clock_is_slow_is_believed_when_the_code_follows_the_question(asked: Person) -> None:
+    assert asked.request is not None
+    with asked.world.engine.begin() as connection:
+        twofa.set_message(connection, asked.request.id, asked.number)
+    assert asked.sends(sent=-timedelta(minutes=5)) is Verdict.ACCEPTED
+
+
+def test_a_code_that_comes_too_late_is_refused(asked: Person) -> None:
+    asked.ahead = LATER
+    assert asked.sends() is Verdict.EXPIRED
+    assert asked.request is None
+
+
+def test_while_one_code_is_tried_another_waits(asked: Person) -> None:
+    assert asked.request is not None
+    with asked.world.engine.begin() as other:
+        assert twofa.hold(other, asked.request.id)
+        assert asked.sends() is Verdict.BUSY
+    assert asked.sends() is Verdict.ACCEPTED
+
+
+def test_who_asks_again_gets_the_same_request(asked: Person) -> None:
+    first = asked.request
+    ask_for_code(asked.world.engine, asked.world.account())
+    assert asked.request == first
+
+
+def test_a_request_that_was_canceled_is_opened_again_by_who_asks_again(asked: Person) -> None:
+    assert asked.request is not None
+    assert cancel(asked.world.engine, asked.request.id)
+    assert not cancel(asked.world.engine, 10**9)
+    ask_for_code(asked.world.engine, asked.world.account())
+    assert asked.sends() is Verdict.ACCEPTED
+
+
+def test_a_code_from_the_command_line_ends_the_request_too(asked: Person) -> None:
+    assert enter_code(asked.world.engine, asked.world.account(), asked.code)
+    assert asked.request is None
+
+
+# ------------------------------------------------------------------ waiting
+
+
+@pytest.mark.parametrize("ending, goes_on", [("accepted", True), ("canceled", False), ("refused", False)])
+def test_who_waits_is_told_at_once_how_it_ended(asked: Person, ending: twofa.Ending, goes_on: bool) -> None:
+    def settle() -> None:
+        with asked.world.engine.begin() as connection:
+            twofa.end_of_account(connection, "icloud", ending)
+
+    threading.Timer(0.2, settle).start()
+    began = time.monotonic()
+    assert wait_for_code(asked.world.engine, "icloud") is goes_on
+    assert time.monotonic() - began < icloud_account.CODE_LIVES.total_seconds() / 2
+
+
+def test_who_waits_goes_on_with_the_code_of_another_process(asked: Person) -> None:
+    threading.Timer(0.2, asked.sends).start()
+    assert wait_for_code(asked.world.engine, "icloud")
+
+
+def test_nobody_waits_longer_than_a_code_is_good(asked: Person) -> None:
+    assert not wait_for_code(asked.world.engine, "icloud", now=lambda: datetime.now(UTC) + LATER)
+    assert asked.request is None
+
+
+def test_nobody_waits_for_what_is_not_asked(person: Person) -> None:
+    assert not wait_for_code(person.world.engine, "icloud")
+
+
+def test_a_run_that_ends_waits_no_more(asked: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.twofa.POLL_SECONDS", 0.05)
+    looks = iter([False, True])
+    assert not wait_for_code(asked.world.engine, "icloud", stopped=lambda: next(looks))
+    assert asked.request is not None
+
+
+def test_waiting_is_worth_it_only_while_a_bot_hears_answers(asked: Person) -> None:
+    engine, now = asked.world.engine, datetime.now(UTC)
+    assert not is_answerable(engine, "icloud", now)
+    with engine.begin() as connection:
+        heartbeats.beat(connection, heartbeats.BOT)
+    assert is_answerable(engine, "icloud", now)
+    assert not is_answerable(engine, "icloud", now + timedelta(minutes=5))
+    assert not is_answerable(engine, "another", now)
+
+
+def test_no_code_is_in_any_table(asked: Person) -> None:
+    code, wrong = asked.code, asked.wrong()
+    asked.sends(wrong)
+    asked.sends()
+    with asked.world.engine.connect() as connection:
+        rows = connection.execute(text("SELECT t::text FROM twofa_requests t")).scalars().all()
+    assert rows
+    assert not any(one in row for row in rows for one in (code, wrong))
