@@ -33,12 +33,13 @@ from pipeline.icloud import ICloudLibraries
 from pipeline.icloud_delivery import ICloudStagedStage, ICloudUploadedStage, ICloudVerifiedStage
 from pipeline.icloud_sidecars import ICloudSidecarsStage
 from pipeline.library import LibraryStage
-from pipeline.originals import OriginalsStage, SourceRoot
+from pipeline.originals import OriginalsStage
 from pipeline.recheck import LOOKS, Rechecked, recheck
 from pipeline.release import ReleaseStage
 from pipeline.roots import check_roots, ensure_roots
 from pipeline.run import clean_up_after_dead_runs
 from pipeline.stage import Stage
+from pipeline.storing import SourceRoot
 from resources.archive import ArchiveFolder
 from resources.folder import is_there
 from resources.icloud_destination import ICloudPhotos
@@ -167,7 +168,7 @@ class Platform:
                 self.date_rules(),
             ),
             sources.ICLOUD_ORIGINALS: lambda: self.icloud.originals_stage(
-                self.roots, self._source_roots, settings.compute.ingest_timeout_seconds, self.date_rules()
+                self.roots, self._source_roots, settings.compute.ingest_timeout_seconds
             ),
             DEDUPLICATED: lambda: DeduplicationStage(
                 self.roots,

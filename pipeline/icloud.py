@@ -22,7 +22,7 @@ from pipeline.icloud_account import Account
 from pipeline.icloud_delivery import Rules
 from pipeline.icloud_originals import ICloudOriginalsStage
 from pipeline.icloud_sync import Synced
-from pipeline.originals import SourceRoot
+from pipeline.storing import SourceRoot
 from resources.icloud import PERSONAL, ICloud
 from resources.icloud_destination import ICloudPhotos
 from resources.icloud_errors import ICloudError
@@ -118,7 +118,7 @@ class ICloudLibraries:
             return Done(found, client.requests, client.received)
 
     def originals_stage(
-        self, roots: Mapping[str, Path], folders: Mapping[str, SourceRoot], seconds: float, rules: DateRules
+        self, roots: Mapping[str, Path], folders: Mapping[str, SourceRoot], seconds: float
     ) -> ICloudOriginalsStage:
         """Returns the stage that downloads, freshly made for one run."""
         libraries = {
@@ -129,7 +129,7 @@ class ICloudLibraries:
             name: icloud_originals.Account(self._opener(account), self._remembering(account))
             for name, account in self.accounts.items()
         }
-        return ICloudOriginalsStage(roots, folders, libraries, accounts, seconds, rules)
+        return ICloudOriginalsStage(roots, folders, libraries, accounts, seconds)
 
     @property
     def destinations(self) -> dict[str, ICloudPhotos]:
