@@ -115,7 +115,7 @@ class ICloudLibraries:
                 if entry.account == account.name
             ]
             found = icloud_sync.sync(self.engine, client, library, rules, ours=ours, seconds=seconds)
-            return Done(found, client.requests, client.received)
+            return Done(found, client.session.requests, client.session.received)
 
     def originals_stage(
         self, roots: Mapping[str, Path], folders: Mapping[str, SourceRoot], seconds: float

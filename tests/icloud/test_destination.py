@@ -26,9 +26,10 @@ from pipeline.icloud_sync import Synced
 from pipeline.proofs import NotProven, prove
 from pipeline.release import ReleaseStage
 from pipeline.stage import Stage, StageReport, work_off
-from resources.icloud import PERSONAL, ICloud, Pace
+from resources.icloud import PERSONAL, ICloud
 from resources.icloud_destination import ICloudPhotos
 from resources.icloud_records import Record, asset_of
+from resources.icloud_session import Pace
 from services.icloud_standin import Account, Fault, ICloudStandin, Library
 from tests.icloud_clients import NAME, PASSWORD
 from tests.icloud_library import jpeg, movie
@@ -71,8 +72,8 @@ class Home:
     def session(self) -> Iterator[ICloud]:
         with icloud_account.signed_in(self.engine, self.sign_in, now=lambda: self.now) as client:
             self.sessions += 1
-            client._sleep = self.slept.append
-            client._pace = Pace(1e9, 1, lambda: 0.0, lambda seconds: None)
+            client.session._sleep = self.slept.append
+            client.session._pace = Pace(1e9, 1, lambda: 0.0, lambda seconds: None)
             yield client
 
     def login(self, account: Account) -> Home:
