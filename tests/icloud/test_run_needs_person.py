@@ -1,4 +1,4 @@
-"""The whole command while Apple wants a person in the middle of its downloads: what it says, what is kept, what comes."""
+"""The whole command when Apple wants a person in the middle of its downloads: what it says, keeps, and takes up."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def in_icloud(home: Home, account: Account, library: Library, monkeypatch: pytes
 def observed(home: Home) -> dict[str, int]:
     with home.opened() as platform, platform.engine.connect() as connection:
         rows = connection.exec_driver_sql("SELECT state, count(*) FROM source_files WHERE role = 'lead' GROUP BY state")
-        return {state: count for state, count in rows}
+        return dict(rows.tuples())
 
 
 def kept(home: Home) -> dict[str, bytes]:
