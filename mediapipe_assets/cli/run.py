@@ -142,6 +142,8 @@ def _run(home: Path, wishes: Wishes, overrides: Mapping[str, object]) -> int:
     start = time.monotonic()
     with open_platform(home, prepare=True) as platform:
         _check_destinations(platform)
+        if wishes.destination in settings.icloud_destinations:
+            platform.icloud.room(wishes.destination).ask_at_once()
         done = _work(platform, wishes)
         done.seconds = time.monotonic() - start
         report = run_report(platform, done)
@@ -265,6 +267,7 @@ def _work(platform: Any, wishes: Wishes) -> Done:
         raise RefusedForSafety(NO_ROOM + " ".join(map(str, missing)))
     days = _due(platform, wishes, unseen=True)
     if not days:
+        _tell_where_room_is_lacking(platform, done)
         return done
     with _session(platform, wishes) as session:
         session.observe(looks, libraries)
@@ -274,6 +277,7 @@ def _work(platform: Any, wishes: Wishes) -> Done:
             if not days or days == before or wishes.limit or wishes.redo == "all":
                 break
     _tell_what_stops_icloud(platform, done)
+    _tell_where_room_is_lacking(platform, done)
     return done
 
 
@@ -296,6 +300,10 @@ def _tell_what_stops_icloud(platform: Any, done: Done) -> None:
     notes, needs = what_stops_accounts(platform)
     done.notes += [one for one in notes if one not in done.notes]
     done.sign_in = done.sign_in or needs
+
+
+def _tell_where_room_is_lacking(platform: Any, done: Done) -> None:
+    done.notes += [f"{name}: {words}" for name, words in platform.icloud.without_room().items()]
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from pipeline import icloud_account, icloud_sync, layout
 from pipeline.discovery import DateRules
 from pipeline.icloud_account import Account as SignIn
 from pipeline.icloud_delivery import ICloudStagedStage, ICloudUploadedStage, ICloudVerifiedStage, Rules, why_left_out
+from pipeline.icloud_room import Room
 from pipeline.icloud_sync import Synced
 from pipeline.proofs import NotProven, prove
 from pipeline.release import ReleaseStage
@@ -64,6 +65,7 @@ class Home:
         self.slept: list[float] = []
         self.sessions = 0
         self.icloud = ICloudPhotos("icloud", NAME, deliver, self.session)
+        self.room = Room(engine, ACCOUNT, "icloud", lambda: self.now)
         with engine.begin() as connection:
             sources.register_source(connection, "icloud", "icloud", ACCOUNT)
 
@@ -121,7 +123,7 @@ class Home:
 
     def upload(self, **given: Any) -> StageReport:
         originals = {layout.ORIGINALS: self.roots[layout.ORIGINALS]}
-        return self.work(ICloudUploadedStage(self.icloud, self.rules, originals, self.roots), **given)
+        return self.work(ICloudUploadedStage(self.icloud, self.rules, originals, self.roots, self.room), **given)
 
     def verify(self, **given: Any) -> StageReport:
         originals = {layout.ORIGINALS: self.roots[layout.ORIGINALS]}
@@ -511,8 +513,8 @@ LASTING = [
     (Fault("drop", where=BYTES), "cannot be reached", 200),
     (Fault("answer", where=BYTES, status=503), "fewer requests", 800),
     (Fault("answer", where="createUploadUrl$", status=429, retry_after=7200), "fewer requests", 7000),
-    (Fault("answer", where="createUploadUrl$", status=507), "no room", 6 * 3600 - 60),
-    (Fault("answer", where=REGISTER, status=507), "no room", 6 * 3600 - 60),
+    (Fault("answer", where="createUploadUrl$", status=507), "no room", -60),
+    (Fault("answer", where=REGISTER, status=507), "no room", -60),
     (Fault("answer", where="photosupload", status=410), "update mediapipe-assets", 6 * 3600 - 60),
     (Fault("answer", where=REGISTER, status=421), "refuses the requests", 200),
 ]

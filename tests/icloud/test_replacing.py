@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 from sqlalchemy import Engine
 
 from catalog.sources import ORIGINALS
@@ -18,6 +15,7 @@ from pipeline import layout
 from pipeline.discovery import look
 from pipeline.stage import StageReport
 from services.icloud_standin import Account, Fault, ICloudStandin, Library
+from tests.icloud_library import large_jpeg
 from tests.icloud_world import World
 
 TAKEN = datetime(2026, 5, 17, 10, 0, tzinfo=UTC)
@@ -28,21 +26,13 @@ TIERS = [
 LOOKUP = "records/lookup$"
 
 
-def noise() -> bytes:
-    """A picture whose renditions are smaller than it and than one another."""
-    small = np.random.default_rng(7).integers(0, 255, (60, 80, 3), dtype="uint8")
-    out = io.BytesIO()
-    Image.fromarray(small).resize((640, 480), Image.Resampling.BICUBIC).save(out, "JPEG", quality=97)
-    return out.getvalue()
-
-
 class Ageing(World):
     """A home with one photo in a folder, an archive that replaces on the originals' own disk, and iCloud."""
 
     def __init__(self, folder: Path, engine: Engine, copies: int) -> None:
         photos = folder / "photos"
         photos.mkdir()
-        (photos / "IMG_1.JPG").write_bytes(noise())
+        (photos / "IMG_1.JPG").write_bytes(large_jpeg(1))
         os.utime(photos / "IMG_1.JPG", (TAKEN.timestamp(), TAKEN.timestamp()))
         super().__init__(
             folder,
@@ -119,14 +109,14 @@ def _deleted(ageing: Ageing, library: Library, icloud: ICloudStandin) -> None:
 
 
 def _other_bytes_there(ageing: Ageing, library: Library, icloud: ICloudStandin) -> None:
-    other = library.add("other.jpg", noise(), taken=TAKEN, offset_seconds=0)
+    other = library.add("other.jpg", large_jpeg(1), taken=TAKEN, offset_seconds=0)
     library.assets[0].master.original = other.master.original
 
 
 def _other_bytes_here(ageing: Ageing, library: Library, icloud: ICloudStandin) -> None:
     path = ageing.platform.roots[layout.destination_root("archive")] / "renditions/2026/05/17/IMG_1.JPG"
     path.chmod(0o644)
-    path.write_bytes(noise())
+    path.write_bytes(large_jpeg(1))
 
 
 def _throttled(ageing: Ageing, library: Library, icloud: ICloudStandin) -> None:
