@@ -24,6 +24,7 @@ from mediapipe_assets.cli.sample import prepare_sample
 
 if TYPE_CHECKING:
     from catalog.work import Scope
+    from resources.settings import Settings
 
 PASSES = 4  # a late half may make another day due; more than a few rounds would be a loop
 
@@ -132,9 +133,8 @@ def _run(home: Path, wishes: Wishes, overrides: Mapping[str, object]) -> int:
             "no folder is watched yet. Say which: mediapipe-assets run --source DIR; or set an Apple ID: "
             "MEDIAPIPE_ICLOUD__APPLE_ID"
         )
-    if wishes.destination and wishes.destination not in settings.destinations:
-        known = ", ".join(settings.destinations) or "none"
-        raise click.UsageError(f"there is no destination called {wishes.destination}; there is: {known}")
+    if wishes.destination is not None:
+        _refuse_where_nothing_goes(settings, wishes.destination)
     if wishes.dry_run:
         with open_platform(home, overrides=overrides) as platform:
             return _dry_run(platform, wishes)
@@ -154,6 +154,24 @@ def _run(home: Path, wishes: Wishes, overrides: Mapping[str, object]) -> int:
     if done.sign_in:
         return SIGN_IN
     return FAILED_FILES if report["failed"] else OK
+
+
+def _refuse_where_nothing_goes(settings: Settings, name: str) -> None:
+    """Refuses a destination that is not there, or is switched off: a run would pass it over without a word."""
+    section = f"[destinations.{name}] in {settings.file}"
+    if name not in settings.destinations:
+        known = ", ".join(
+            one if entry.enabled else f"{one} (switched off)" for one, entry in settings.destinations.items()
+        )
+        raise click.UsageError(
+            f"there is no destination called {name}; there is: {known}. To make one, write a section {section} with "
+            'kind = "archive" and its path, or kind = "icloud", and enabled = true'
+        )
+    if settings.destinations[name].enabled:
+        return
+    said = settings.masked()[f"destinations.{name}.enabled"]
+    how = f"{said['name']}=true" if said["from"] == "environment" else f"enabled = true below {section}"
+    raise click.UsageError(f"the destination {name} is switched off. To switch it on: {how}")
 
 
 def _check_destinations(platform: Any) -> None:
