@@ -62,7 +62,7 @@ def in_icloud(home: Home, account: Account, library: Library, monkeypatch: pytes
 def observed(home: Home) -> dict[str, int]:
     with home.opened() as platform, platform.engine.connect() as connection:
         rows = connection.exec_driver_sql("SELECT state, count(*) FROM source_files WHERE role = 'lead' GROUP BY state")
-        return dict(rows.tuples())
+        return dict(rows.tuples().all())
 
 
 def kept(home: Home) -> dict[str, bytes]:
