@@ -202,7 +202,9 @@ class Platform:
             rules = self.icloud.rules(name)
             return {
                 staged: lambda: ICloudStagedStage(destination, rules, compressing=bool(self.tiers)),
-                uploaded: lambda: ICloudUploadedStage(destination, rules, self.originals, self.roots),
+                uploaded: lambda: ICloudUploadedStage(
+                    destination, rules, self.originals, self.roots, self.icloud.room(name)
+                ),
                 verified: lambda: ICloudVerifiedStage(destination, rules, self.originals, self.roots),
             }
         return {
@@ -248,9 +250,12 @@ class Platform:
         """
         rules = ClaimRules(lease_id=0, redo=redo, max_attempts=self.settings.runs.max_attempts)
         days: set[date] = set()
+        # What waits for room there is due once that is asked for again.
+        full = [] if redo == "all" else [deliveries.stage_name(name, "uploaded") for name in self.icloud.without_room()]
         with self.engine.connect() as connection:
             for query in self.queries(aged=aged):
-                days.update(work.due_dates(connection, query, rules))
+                if query.stage not in full:
+                    days.update(work.due_dates(connection, query, rules))
             for name, entry in self._archives.items() if unseen else ():
                 old = deliveries.longest_unseen(connection, name, entry.recheck_days, LOOKS)
                 days.update(one.partition_date for one in old)

@@ -19,8 +19,9 @@ from sqlalchemy import Connection, Engine
 
 from catalog import icloud
 from catalog.icloud import AccountState
+from pipeline.icloud_room import remember_full
 from resources.icloud import ICloud
-from resources.icloud_errors import Away, ICloudError, NeedsPerson, Throttled
+from resources.icloud_errors import Away, ICloudError, NeedsPerson, QuotaFull, Throttled
 from resources.icloud_session import AppleSession, CodeSent
 
 if TYPE_CHECKING:
@@ -300,6 +301,8 @@ def remember(engine: Engine, name: str, error: ICloudError, now: datetime) -> No
             icloud.set_account(connection, name, needs=error.need, needs_detail=str(error))
     if isinstance(error, Throttled) and not isinstance(error, LeftAlone):
         _leave_alone(engine, name, now, FIRST_SILENCE, error.retry_after)
+    if isinstance(error, QuotaFull):
+        remember_full(engine, name, now)
 
 
 def _leave_alone(engine: Engine, name: str, now: datetime, first: timedelta, retry_after: float | None) -> None:

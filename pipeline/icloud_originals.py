@@ -25,7 +25,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from catalog import icloud, media, sources, standing
+from catalog import icloud, local_copies, media, sources, standing
 from catalog.paths import from_text
 from catalog.sources import SourceFile
 from catalog.work import WorkQuery
@@ -142,8 +142,8 @@ class ICloudOriginalsStage(StoringStage[ICloudItem]):
         self._swept = False
 
     def query(self, run: Run) -> WorkQuery:
-        """Returns the observations that wait; of a library whose account is refused, none any more."""
-        return replace(sources.to_store_from([], self.name), params={"sources": self._asked})
+        """Returns the observations that wait; of a library whose account is refused, only what lies here already."""
+        return local_copies.to_bring(list(self._libraries), self._asked)
 
     def load(self, connection: Connection, ids: Sequence[int], run: Run) -> Sequence[ICloudItem]:
         """Reads the observations, and asks Apple for addresses of those whose bytes are nowhere here."""
@@ -162,8 +162,8 @@ class ICloudOriginalsStage(StoringStage[ICloudItem]):
             self._address(library, [item for item in wanted if item.file.source == library], connection)
         return items
 
-    def pause(self) -> str | None:
-        """Returns why nothing more is claimed in this run: Apple is away, or wants something, for every account."""
+    def held_up(self) -> str | None:
+        """Returns why no more is downloaded in this run: Apple is away, or wants something, for every account."""
         return None if self._asked else " ".join(dict.fromkeys(self._refused.values())) or None
 
     def window(self, run: Run) -> int:

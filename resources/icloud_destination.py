@@ -168,7 +168,7 @@ class ICloudPhotos:
             Why that was not possible, None when all is well.
 
         Raises:
-            NotNow: Apple cannot be asked.
+            NotNow: Apple cannot be asked, or has no room even for that.
         """
         relations = {f"{asset}-IN-{album}": album for album in looks.albums}
         with self._speaking() as client:
@@ -179,6 +179,8 @@ class ICloudPhotos:
                     if operations:
                         client.modify(PERSONAL, operations)
                     return None
+                except QuotaFull as error:
+                    raise NotNow(f"it is there; its favourite and albums wait: {error}", HOURS) from error
                 except Rejected as error:
                     # Somebody changed the same records just now: what they are then is looked up once more.
                     if error.code not in _CONFLICTS or not tries_left:
@@ -313,7 +315,9 @@ def _rest(error: ICloudError) -> float:
     """Returns for how many seconds there is no use in asking again."""
     if isinstance(error, Throttled):
         return max(error.retry_after or 0.0, PATIENCE)
-    if isinstance(error, QuotaFull | Withdrawn):
+    if isinstance(error, QuotaFull):
+        return 0.0  # it is the account that rests, whichever file is next
+    if isinstance(error, Withdrawn):
         return HOURS
     return LINE_LOST if isinstance(error, Away) and not isinstance(error, StillIndexing) else PATIENCE
 

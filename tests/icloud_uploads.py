@@ -18,6 +18,7 @@ from pipeline import icloud_account, icloud_sync, layout
 from pipeline.discovery import DateRules
 from pipeline.icloud_account import Account as SignIn
 from pipeline.icloud_delivery import ICloudStagedStage, ICloudUploadedStage, ICloudVerifiedStage, Rules
+from pipeline.icloud_room import Room
 from pipeline.icloud_sync import Synced
 from pipeline.stage import Stage, StageReport, work_off
 from resources.icloud import PERSONAL, ICloud
@@ -51,6 +52,7 @@ class Home:
         self.slept: list[float] = []
         self.sessions = 0
         self.icloud = ICloudPhotos("icloud", NAME, deliver, self.session)
+        self.room = Room(engine, ACCOUNT, "icloud", lambda: self.now)
         with engine.begin() as connection:
             sources.register_source(connection, "icloud", "icloud", ACCOUNT)
 
@@ -108,7 +110,7 @@ class Home:
 
     def upload(self, **given: Any) -> StageReport:
         originals = {layout.ORIGINALS: self.roots[layout.ORIGINALS]}
-        return self.work(ICloudUploadedStage(self.icloud, self.rules, originals, self.roots), **given)
+        return self.work(ICloudUploadedStage(self.icloud, self.rules, originals, self.roots, self.room), **given)
 
     def verify(self, **given: Any) -> StageReport:
         originals = {layout.ORIGINALS: self.roots[layout.ORIGINALS]}

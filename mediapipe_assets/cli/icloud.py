@@ -231,7 +231,8 @@ def _standing(one: dict[str, Any]) -> str:
         return "not signed in yet. Run: mediapipe-assets icloud login"
     ends = f", Apple's trust is likely to last until {one['trust_ends'][:10]}" if one["trust_ends"] else ""
     quiet = f", left alone until {one['throttled_until'][:16]} as Apple asked" if one["throttled_until"] else ""
-    return f"signed in{ends}{quiet}"
+    full = f", no room left there, so nothing is uploaded until {one['full_until'][:16]}" if one["full_until"] else ""
+    return f"signed in{ends}{quiet}{full}"
 
 
 def _last(moment: str | None) -> str:
@@ -262,6 +263,7 @@ def status_report(platform: Platform) -> dict[str, Any]:
         "signed_in": bool(accounts) and all(one["signed_in"] for one in accounts),
         "needs": needs,
         "throttled_until": max((one["throttled_until"] for one in accounts if one["throttled_until"]), default=None),
+        "full_until": max((one["full_until"] for one in accounts if one["full_until"]), default=None),
         "assets": sum(one["assets"] for one in libraries),
         "last_sync": min((one["last_sync"] for one in libraries if one["last_sync"]), default=None),
         "accounts": accounts,
@@ -276,6 +278,7 @@ def _account_report(connection: Any, account: Account, now: datetime) -> dict[st
     state = account_state(connection, account.name)
     warning = trust_warning(state, account.trust_days, now)
     quiet = state.throttled_until if state.throttled_until and state.throttled_until > now else None
+    full = state.full_until if state.full_until and state.full_until > now else None
     return {
         "name": account.name,
         "apple_id": account.apple_id,
@@ -284,6 +287,7 @@ def _account_report(connection: Any, account: Account, now: datetime) -> dict[st
         "needs_detail": state.needs_detail,
         "trust_ends": _iso(trust_ends(state, account.trust_days)),
         "throttled_until": _iso(quiet),
+        "full_until": _iso(full),
         "warnings": [warning] if warning else [],
     }
 

@@ -98,8 +98,8 @@ LASTING = [
     (Fault("drop", where=BYTES), "cannot be reached", 200),
     (Fault("answer", where=BYTES, status=503), "fewer requests", 800),
     (Fault("answer", where="createUploadUrl$", status=429, retry_after=7200), "fewer requests", 7000),
-    (Fault("answer", where="createUploadUrl$", status=507), "no room", 6 * 3600 - 60),
-    (Fault("answer", where=REGISTER, status=507), "no room", 6 * 3600 - 60),
+    (Fault("answer", where="createUploadUrl$", status=507), "no room", -60),
+    (Fault("answer", where=REGISTER, status=507), "no room", -60),
     (Fault("answer", where="photosupload", status=410), "update mediapipe-assets", 6 * 3600 - 60),
     (Fault("answer", where=REGISTER, status=421), "refuses the requests", 200),
 ]
