@@ -29,6 +29,7 @@ from resources.icloud_errors import (
     NeedsPerson,
     Rejected,
     SessionLost,
+    SignedInForNothing,
     StillIndexing,
     Throttled,
     TokenTooOld,
@@ -158,7 +159,7 @@ def _asking(method: Callable[P, T]) -> Callable[P, T]:
             except SessionLost as error:
                 if signed_in_again:
                     # Signed in a moment ago: then it is Apple's trouble, and no reason to sign in over and over.
-                    raise Away("Apple takes the sign-in and refuses the requests. It is tried again later.") from error
+                    raise SignedInForNothing from error
                 signed_in_again = True
                 client.sign_in(fresh=True)
             except (Throttled, Away) as error:
