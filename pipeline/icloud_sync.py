@@ -230,6 +230,7 @@ class _Recorder:
         self._news = {one.name for one in told if _says_something_else(one, before.get(one.name))}
         self._settle(connection, before, told, buried)
         self._make_sidecars_due(connection, [one for one in told if one.name in self._news], buried)
+        self._doubt_uploads(connection, [one.name for one in records.values() if one.gone or one.fields.get("deleted")])
 
     def bury(self, connection: Connection, names: Sequence[str]) -> None:
         """Records that some records left iCloud."""
@@ -237,6 +238,12 @@ class _Recorder:
         buried = icloud.bury_records(connection, self._source, names)
         self._settle(connection, before, [], buried)
         self._make_sidecars_due(connection, [], buried)
+        self._doubt_uploads(connection, names)
+
+    def _doubt_uploads(self, connection: Connection, deleted: Sequence[str]) -> None:
+        """What we sent and a person deleted is no proven copy any more."""
+        if self._ours and deleted:
+            icloud_uploads.doubt_deleted(connection, self._ours, deleted)
 
     def _settle(
         self,

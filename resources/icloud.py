@@ -386,7 +386,7 @@ class ICloud:
             raise Away("The bytes arrived altered at Apple, so they were not made a photo. They are sent again.")
         zone_name, minutes = file.zone_as_browsers_say
         entry = PhotosPutAssetFile(
-            fileName=file.name,
+            fileName=file.name.encode(errors="replace").decode(),  # not every name on a disk is text
             lastModDate=int(file.taken.timestamp() * 1000),
             timeZoneOffset=minutes,
             singleFileUploadRequest=receipt,
