@@ -146,8 +146,10 @@ def _finish(engine: Engine, feed: Feed, library: Library, recorder: _Recorder, f
     assert state is not None
     count = feed.count(library.zone) if recorder.pages or state.complete_at is None else state.apple_count
     with engine.begin() as connection:
-        if state.complete_at is None and (count is None or count <= icloud.count_met(connection, library.name)):
-            # Where Apple counts more than its feed has listed, the feed is what lacks something.
+        met = icloud.count_met(connection, library.name)
+        if state.complete_at is None and (met > 0 if count is None else count <= met):
+            # Where Apple counts more than its feed has listed, the feed is what lacks something; and where it counts
+            # nothing, in a shared library, a feed that lists nothing at all is not believed alone.
             recorder.bury(connection, icloud.unseen_records(connection, library.name))
         found.apple_count = count
         found.counted = icloud.count_live(connection, library.name)
