@@ -519,7 +519,8 @@ def _scope(zone: Mapping[str, Any]) -> str:
 
 def _zone_error(said: Mapping[str, Any]) -> ICloudError:
     error = Exception(f"serverErrorCode: '{said['serverErrorCode']}'")
-    return translated(error, None, said.get("retryAfter"))
+    wait = said.get("retryAfter")
+    return translated(error, None, wait if isinstance(wait, int | float) else None)
 
 
 def _equals(name: str, value: object, kind: str) -> dict[str, Any]:

@@ -67,6 +67,18 @@ def test_a_silence_that_no_server_can_mean_ends_after_a_day(signed_in: World, ic
     assert silence(0, 4 * 3600.0) == timedelta(hours=4)
 
 
+@pytest.mark.parametrize("wait", ["30", None, {}])
+def test_a_zone_that_names_no_number_of_seconds_is_left_alone_all_the_same(
+    signed_in: World, icloud: ICloudStandin, wait: object
+) -> None:
+    zone = {"serverErrorCode": "THROTTLED", "retryAfter": wait, "zoneID": {"zoneName": "PrimarySync"}}
+    icloud.faults.add(Fault("answer", where=LISTING, status=200, body={"zones": [zone]}))
+    with pytest.raises(Throttled):
+        signed_in.sync()
+    with pytest.raises(LeftAlone):
+        signed_in.sync()
+
+
 def test_an_address_is_not_in_what_python_says_of_a_download() -> None:
     signed = "https://cvws.icloud-content.com/B/secret?o=signature"
     item = ICloudItem(None, None, {}, None, url=signed)  # type: ignore[arg-type]
