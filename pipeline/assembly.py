@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from catalog import config, deliveries, left_out, renditions, sidecars, sources, work
+from catalog import config, deliveries, icloud_uploads, left_out, renditions, sidecars, sources, work
 from catalog.bundles import LIBRARY, to_sort
 from catalog.media import DEDUPLICATED, to_deduplicate
 from catalog.migrate import migrate, newest_version, schema_version
@@ -48,6 +48,7 @@ from resources.settings import ArchiveDestination, Settings
 
 STEPS = ("staged", "uploaded", "verified")
 PLACES = "places_of_destinations"  # where each was at the last start of a command
+APPLE_IDS = "apple_ids_of_destinations"  # whose library each was then
 
 
 def utc_now() -> datetime:
@@ -284,6 +285,7 @@ class Platform:
             ensure_roots(connection, self.roots)
             self._tell_new_destinations(connection)
             self._doubt_moved_destinations(connection)
+            self._begin_anew_at_other_accounts(connection)
         self.clean_up()
 
     def prepare_to_look(self) -> None:
@@ -358,3 +360,17 @@ class Platform:
                 was, now = (f"{one['path']} ({one['disk']})" for one in (before, place))
                 deliveries.doubt_everything(connection, name, f"it moved from {was} to {now} and is proven anew")
         config.set_config(connection, PLACES, known | places)
+
+    def _begin_anew_at_other_accounts(self, connection: Any) -> None:
+        """What one Apple ID's library holds says nothing of another's, though the destination has kept its name."""
+        known = config.get_config(connection, APPLE_IDS) or {}
+        now = {
+            name: self.icloud.accounts[self.settings.icloud_destinations[name].account].apple_id.casefold()
+            for name in self.icloud.destinations
+        }
+        for name, apple_id in now.items():
+            if known.get(name, apple_id) != apple_id:
+                icloud_uploads.begin_anew(connection, name, "the destination belongs to another Apple ID now")
+                left_out.queue_again(connection, name)
+        if known | now != known:
+            config.set_config(connection, APPLE_IDS, known | now)

@@ -21,7 +21,7 @@ from catalog import icloud
 from catalog.icloud import AccountState
 from pipeline.icloud_room import remember_full
 from resources.icloud import ICloud
-from resources.icloud_errors import Away, ICloudError, NeedsPerson, QuotaFull, Throttled
+from resources.icloud_errors import Away, ICloudError, NeedsPerson, QuotaFull, SignedInForNothing, Throttled
 from resources.icloud_session import AppleSession, CodeSent
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 FIRST_SILENCE = timedelta(minutes=15)
 LONGEST_SILENCE = timedelta(hours=12)
+LONGEST_ASKED = timedelta(days=1)  # what a server names beyond that is a mistake, and would silence us for years
 PAUSE_AFTER_NO_ANSWER = timedelta(minutes=2)  # a sign-in that nobody answers is no reason for a login loop
 CODE_LIVES = timedelta(minutes=10)
 CODE_PAUSE = timedelta(minutes=2)  # a person with two phones should not be flooded
@@ -139,6 +140,8 @@ def signed_in(
     with engine.connect() as connection:
         _refuse_hopeless(icloud.account_state(connection, account.name))
     with owned(engine, account, wait_seconds=wait_seconds, now=now) as session:
+        with engine.connect() as connection:  # whoever was waited for may have learnt it just now
+            _refuse_hopeless(icloud.account_state(connection, account.name))
         try:
             session.sign_in()
         except Away:
@@ -303,6 +306,8 @@ def remember(engine: Engine, name: str, error: ICloudError, now: datetime) -> No
         _leave_alone(engine, name, now, FIRST_SILENCE, error.retry_after)
     if isinstance(error, QuotaFull):
         remember_full(engine, name, now)
+    if isinstance(error, SignedInForNothing):
+        _leave_alone(engine, name, now, PAUSE_AFTER_NO_ANSWER, None)
 
 
 def _leave_alone(engine: Engine, name: str, now: datetime, first: timedelta, retry_after: float | None) -> None:
@@ -313,7 +318,7 @@ def _leave_alone(engine: Engine, name: str, now: datetime, first: timedelta, ret
 
 
 def silence(count: int, retry_after: float | None, first: timedelta = FIRST_SILENCE) -> timedelta:
-    """Returns how long Apple is left alone: at least as long as it says, and twice as long each time in a row.
+    """Returns how long Apple is left alone: as long as it says, up to a day, and twice as long each time in a row.
 
     Args:
         count: How often in a row Apple had asked for that before.
@@ -321,4 +326,6 @@ def silence(count: int, retry_after: float | None, first: timedelta = FIRST_SILE
         first: How long the first time.
     """
     own = min(LONGEST_SILENCE, first * float(2 ** min(count, 10)))
-    return max(own, timedelta(seconds=retry_after)) if retry_after is not None else own
+    if retry_after is None:
+        return own
+    return max(own, timedelta(seconds=min(retry_after, LONGEST_ASKED.total_seconds())))

@@ -158,12 +158,12 @@ class ICloudUploadedStage(UploadedStage):
     def _send(self, item: Delivery, intent: Intent, run: Run) -> Acknowledgement | Withheld:
         """Works in the stage's thread, with transactions of its own."""
         with run.engine.begin() as connection:
-            if not item.remote_ids:
+            intent = replace(intent, remote_ids=self._known_ids(connection, item))
+            if "asset" not in intent.remote_ids:
                 # It may have become the half of a Live Photo since, or have come to iCloud by another way.
                 reason = _why_left_out(connection, item.bundle_member_id, self._rules, self._destination.deliver_what)
                 if reason is not None:
                     return Withheld(reason, False)
-            intent = replace(intent, remote_ids=self._known_ids(connection, item))
             facts = icloud_uploads.facts_of(connection, item.bundle_member_id)
 
         def journal(ids: Mapping[str, object]) -> None:

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ class ICloudItem(Item):
 
     kept: int | None = None
     where: Part | None = None
-    url: str | None = None
+    url: str | None = field(default=None, repr=False)
     changed: bool = False
     asked_at: float = 0.0
     local: Path | None = None
@@ -334,17 +334,17 @@ def _copied(item: ICloudItem, local: Path) -> Fetched:
     """
     try:
         if not stat.S_ISREG(os.lstat(local).st_mode):
-            raise NoCopyHere(f"{local} is no file any more, so it was downloaded")
+            raise NoCopyHere(f"{item.file.local_path} is no file any more, so it was downloaded")
         hashes = copy_to_part(local, item.path)
     except (OSError, SourceChanged) as error:
         item.path.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno in _NO_PLACE:
             raise
         words = error.strerror if isinstance(error, OSError) else "it changes"
-        raise NoCopyHere(f"{local} cannot be read any more ({words}), so it was downloaded") from error
+        raise NoCopyHere(f"{item.file.local_path} cannot be read any more ({words}), so it was downloaded") from error
     if (hashes["apple_checksum"], hashes["size"]) != (item.file.version, item.file.size):
         item.path.unlink()
-        raise NoCopyHere(f"{local} has other bytes than when it was compared, so it was downloaded")
+        raise NoCopyHere(f"{item.file.local_path} has other bytes than when it was compared, so it was downloaded")
     _date(item)
     return Fetched(hashes["size"], hashes["apple_checksum"], proven=True, received=0)
 

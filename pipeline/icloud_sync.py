@@ -146,8 +146,10 @@ def _finish(engine: Engine, feed: Feed, library: Library, recorder: _Recorder, f
     assert state is not None
     count = feed.count(library.zone) if recorder.pages or state.complete_at is None else state.apple_count
     with engine.begin() as connection:
-        if state.complete_at is None and (count is None or count <= icloud.count_met(connection, library.name)):
-            # Where Apple counts more than its feed has listed, the feed is what lacks something.
+        met = icloud.count_met(connection, library.name)
+        if state.complete_at is None and (met > 0 if count is None else count <= met):
+            # Where Apple counts more than its feed has listed, the feed is what lacks something; and where it counts
+            # nothing, in a shared library, a feed that lists nothing at all is not believed alone.
             recorder.bury(connection, icloud.unseen_records(connection, library.name))
         found.apple_count = count
         found.counted = icloud.count_live(connection, library.name)
@@ -230,6 +232,7 @@ class _Recorder:
         self._news = {one.name for one in told if _says_something_else(one, before.get(one.name))}
         self._settle(connection, before, told, buried)
         self._make_sidecars_due(connection, [one for one in told if one.name in self._news], buried)
+        self._doubt_uploads(connection, [one.name for one in records.values() if one.gone or one.fields.get("deleted")])
 
     def bury(self, connection: Connection, names: Sequence[str]) -> None:
         """Records that some records left iCloud."""
@@ -237,6 +240,12 @@ class _Recorder:
         buried = icloud.bury_records(connection, self._source, names)
         self._settle(connection, before, [], buried)
         self._make_sidecars_due(connection, [], buried)
+        self._doubt_uploads(connection, names)
+
+    def _doubt_uploads(self, connection: Connection, deleted: Sequence[str]) -> None:
+        """What we sent and a person deleted is no proven copy any more."""
+        if self._ours and deleted:
+            icloud_uploads.doubt_deleted(connection, self._ours, deleted)
 
     def _settle(
         self,

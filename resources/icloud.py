@@ -185,7 +185,7 @@ class ICloud:
             raise Away("The bytes arrived altered at Apple, so they were not made a photo. They are sent again.")
         zone_name, minutes = file.zone_as_browsers_say
         entry = PhotosPutAssetFile(
-            fileName=file.name,
+            fileName=file.name.encode(errors="replace").decode(),  # not every name on a disk is text
             lastModDate=int(file.taken.timestamp() * 1000),
             timeZoneOffset=minutes,
             singleFileUploadRequest=receipt,
@@ -240,7 +240,8 @@ def _scope(zone: Mapping[str, Any]) -> str:
 
 def _zone_error(said: Mapping[str, Any]) -> ICloudError:
     error = Exception(f"serverErrorCode: '{said['serverErrorCode']}'")
-    return translated(error, None, said.get("retryAfter"))
+    wait = said.get("retryAfter")
+    return translated(error, None, wait if isinstance(wait, int | float) else None)
 
 
 def _equals(name: str, value: object, kind: str) -> dict[str, Any]:

@@ -78,6 +78,14 @@ class Away(ICloudError):
     """No answer came, or none that says anything: the next try may be answered."""
 
 
+class SignedInForNothing(Away):
+    """Apple takes the sign-in and refuses what comes after it: signing in once more mends nothing."""
+
+    def __init__(self) -> None:
+        """Takes nothing."""
+        super().__init__("Apple takes the sign-in and refuses the requests. It is tried again later.")
+
+
 class SessionLost(ICloudError):
     """Apple no longer accepts the session; signing in again mends that."""
 

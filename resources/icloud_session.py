@@ -25,6 +25,7 @@ from resources.icloud_errors import (
     ICloudError,
     NeedsPerson,
     SessionLost,
+    SignedInForNothing,
     StillIndexing,
     Throttled,
     translated,
@@ -219,7 +220,7 @@ class AppleSession:
             except SessionLost as error:
                 if signed_in_again:
                     # Signed in a moment ago: then it is Apple's trouble, and no reason to sign in over and over.
-                    raise Away("Apple takes the sign-in and refuses the requests. It is tried again later.") from error
+                    raise SignedInForNothing from error
                 signed_in_again = True
                 self.sign_in(fresh=True)
             except (Throttled, Away) as error:
