@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine
-from tests.icloud.test_destination import ACCOUNT, BYTES, Home, apple
 
 from catalog import deliveries
 from catalog.icloud import account_state
@@ -18,6 +17,7 @@ from services.icloud_standin import Account, Fault, ICloudStandin, Library
 from services.icloud_standin.srp import verifier
 from tests.icloud_clients import PASSWORD
 from tests.icloud_library import fill, jpeg
+from tests.icloud_uploads import ACCOUNT, BYTES, Home, apple
 from tests.icloud_world import World, bodies
 
 Change = Callable[[Account], None]

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
-from tests.icloud.test_destination import BERLIN, BYTES, NOON, REGISTER, Home
 
 from catalog.paths import to_text
 from pipeline.assembly import Platform
@@ -19,6 +18,7 @@ from resources.settings import load_settings
 from services.icloud_standin import Account, Asset, Fault, ICloudStandin, Library
 from tests.icloud_clients import NAME
 from tests.icloud_library import jpeg
+from tests.icloud_uploads import BERLIN, BYTES, NOON, REGISTER, Home
 
 NO_TEXT = os.fsdecode(b"IMG_\xff.JPG")
 
