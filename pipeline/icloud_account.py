@@ -55,8 +55,8 @@ class LeftAlone(Throttled):
         super().__init__((until - now).total_seconds())
         self.until = until
         self.args = (
-            f"Apple asked for fewer requests, so it is left alone until {until:%Y-%m-%d %H:%M} UTC. It goes on by "
-            "itself then; nothing is lost.",
+            "Apple asked for fewer requests, or did not answer, so it is left alone until "
+            f"{until:%Y-%m-%d %H:%M} UTC. It goes on by itself then; nothing is lost.",
         )
 
 

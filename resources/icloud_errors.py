@@ -43,6 +43,12 @@ _SETTLE_FIRST = (
     "needs. Sign in at icloud.com once and follow what it asks, then run: mediapipe-assets icloud login"
 )
 
+# Of these, nothing was asked: pyicloud has no password to send.
+NONE_SET = (
+    "No password is set for this Apple ID. Set MEDIAPIPE_ICLOUD__PASSWORD_FILE or MEDIAPIPE_ICLOUD__PASSWORD (for a "
+    "source of another name MEDIAPIPE_SOURCES__<NAME>__PASSWORD_FILE), then run: mediapipe-assets icloud login"
+)
+
 
 class ICloudError(Exception):
     """Apple did not do what was asked."""
@@ -217,7 +223,9 @@ def _failed_login(error: BaseException, status: int | None, retry_after: float |
     code = code if isinstance(code, int) else status
     if code in _LATER:
         return Throttled(retry_after)
-    if code in (401, None) or str(error) == "No password set":
+    if str(error) == "No password set":
+        return NeedsPerson("password", NONE_SET)
+    if code in (401, None):
         return NeedsPerson("password")
     if code == 403:
         return NeedsPerson("unlock")

@@ -308,7 +308,14 @@ def _read_icloud(platform: Any, wishes: Wishes, done: Done) -> list[Any]:
     looks = sync_all(platform)
     done.notes += looks.notes
     done.sign_in = looks.exit_code() == SIGN_IN
-    return [one.found for one in looks.done]
+    found = [one.found for one in looks.done]
+    for one in found:
+        if one.new or one.changed or one.deleted:
+            say(
+                f"iCloud ({one.source}) holds {one.assets} photos and films: {len(one.new)} new, {len(one.changed)} "
+                f"changed, {len(one.deleted)} deleted there, which deletes nothing here."
+            )
+    return found
 
 
 def _tell_what_stops_icloud(platform: Any, done: Done) -> None:
@@ -392,8 +399,7 @@ class _Session:
             if one.new or one.gone:
                 self._instance.report_runless_asset_event(folder.observation(one))
         for library in libraries:
-            if library.new or library.changed or library.deleted:
-                self._instance.report_runless_asset_event(icloud.observation(library))
+            self._instance.report_runless_asset_event(icloud.observation(library))
 
     def _selection(self) -> list[Any]:
         graph = self._definitions.resolve_asset_graph()
