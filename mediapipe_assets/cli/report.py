@@ -215,8 +215,10 @@ def _print_left(console: Console, platform: Platform) -> None:
 
 
 def _in_words(left: Left, attempts: int) -> Iterator[str]:
-    if left.waiting:
-        yield f"{left.waiting} wait for the next run"
+    if (due := left.waiting - left.put_off) > 0:
+        yield f"{due} wait for the next run"
+    if left.put_off_until is not None:
+        yield f"{left.put_off} wait for their time, from {left.put_off_until.astimezone():%Y-%m-%d %H:%M} on"
     if (again := left.failed - left.given_up) > 0:
         when = f" from {left.next_try.astimezone():%Y-%m-%d %H:%M} on" if left.next_try else ""
         yield f"{again} failed and are tried again{when}"
