@@ -176,6 +176,22 @@ def begin_reading(connection: Connection, source: str) -> None:
     )
 
 
+def read_anew_in_time(connection: Connection, source: str, days: int) -> bool:
+    """Has the next sync read a library from the beginning, unless that was done some days ago or later.
+
+    Returns:
+        Whether it does.
+    """
+    forgotten = connection.execute(
+        text(
+            "UPDATE icloud_libraries SET sync_token = NULL WHERE source = :source AND sync_token IS NOT NULL "
+            "AND reading_since < now() - make_interval(days => :days)"
+        ),
+        {"source": source, "days": days},
+    )
+    return forgotten.rowcount > 0
+
+
 def set_sync_token(connection: Connection, source: str, token: str) -> None:
     """Remembers where the feed goes on, in the transaction that keeps what it said so far."""
     connection.execute(

@@ -29,6 +29,7 @@ from resources.icloud_records import Asset, Part, Record, asset_of, read_record
 
 LAST_NS = 2**63 - 1  # in the year 2262; a broken date may lie beyond
 MOST_ROUNDS = 10  # a library that changes faster than it can be read is complete enough; the next sync goes on
+DAYS_TO_READ_ANEW = 7  # while Apple counts more photos than it has listed
 MOST_REFUSALS = 4  # of its own tokens by Apple, in one sync
 _NO_ORIGINAL = (
     "iCloud lists it without its original; open it once on the phone or on icloud.com, then it is tried again"
@@ -155,6 +156,9 @@ def _finish(engine: Engine, feed: Feed, library: Library, recorder: _Recorder, f
         found.counted = icloud.count_live(connection, library.name)
         found.assets = icloud.count_assets(connection, library.name)
         icloud.record_sync(connection, library.name, count)
+        if count is not None and count > found.counted:
+            # The changes alone would never bring what the feed once left out.
+            icloud.read_anew_in_time(connection, library.name, DAYS_TO_READ_ANEW)
         sources.record_listing(connection, library.name, found.assets)
 
 
