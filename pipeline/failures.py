@@ -62,7 +62,14 @@ def _database_is_away(error: DBAPIError) -> bool:
 
 
 def in_words(error: BaseException) -> str:
-    """Returns one sentence that says why a file failed and what to do."""
+    """Returns one sentence that says why a file failed and what to do, as text that the catalog takes.
+
+    It may name a file whose name is no text, which PostgreSQL refuses: and a run must not end over its own words.
+    """
+    return _sentence(error).encode(errors="replace").decode().replace("\0", "")
+
+
+def _sentence(error: BaseException) -> str:
     from resources.icloud_download import DownloadError
     from resources.icloud_errors import ICloudError
 

@@ -21,8 +21,9 @@ from pipeline.discovery import DateRules
 from pipeline.icloud_account import Account
 from pipeline.icloud_delivery import Rules
 from pipeline.icloud_originals import ICloudOriginalsStage
+from pipeline.icloud_room import Room
 from pipeline.icloud_sync import Synced
-from pipeline.originals import SourceRoot
+from pipeline.storing import SourceRoot
 from resources.icloud import PERSONAL, ICloud
 from resources.icloud_destination import ICloudPhotos
 from resources.icloud_errors import ICloudError
@@ -115,10 +116,10 @@ class ICloudLibraries:
                 if entry.account == account.name
             ]
             found = icloud_sync.sync(self.engine, client, library, rules, ours=ours, seconds=seconds)
-            return Done(found, client.requests, client.received)
+            return Done(found, client.session.requests, client.session.received)
 
     def originals_stage(
-        self, roots: Mapping[str, Path], folders: Mapping[str, SourceRoot], seconds: float, rules: DateRules
+        self, roots: Mapping[str, Path], folders: Mapping[str, SourceRoot], seconds: float
     ) -> ICloudOriginalsStage:
         """Returns the stage that downloads, freshly made for one run."""
         libraries = {
@@ -129,7 +130,7 @@ class ICloudLibraries:
             name: icloud_originals.Account(self._opener(account), self._remembering(account))
             for name, account in self.accounts.items()
         }
-        return ICloudOriginalsStage(roots, folders, libraries, accounts, seconds, rules)
+        return ICloudOriginalsStage(roots, folders, libraries, accounts, seconds)
 
     @property
     def destinations(self) -> dict[str, ICloudPhotos]:
@@ -140,6 +141,17 @@ class ICloudLibraries:
                 account = self.accounts[entry.account]
                 found[name] = ICloudPhotos(name, account.apple_id, entry.deliver, self._opener(account))
         return found
+
+    def room(self, destination: str) -> Room:
+        """Returns what is known of the room at a destination."""
+        account = self.settings.icloud_destinations[destination].account
+        return Room(self.engine, account, destination, self.now)
+
+    def without_room(self) -> dict[str, str]:
+        """Returns the destinations to which nothing is sent for want of room, each with the words for it."""
+        enabled = [name for name, entry in self.settings.icloud_destinations.items() if entry.enabled]
+        lacking = {name: self.room(name).lacking() for name in enabled}
+        return {name: one.reason for name, one in lacking.items() if one is not None}
 
     def rules(self, destination: str) -> Rules:
         """Returns what goes to a destination."""
