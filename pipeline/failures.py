@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from media.files import ContentMismatch, RootAway, SourceChanged
 from resources.compute import WorkerDied
+from resources.redaction import redact
 
 
 class RunStopped(Exception):
@@ -62,7 +63,11 @@ def _database_is_away(error: DBAPIError) -> bool:
 
 
 def in_words(error: BaseException) -> str:
-    """Returns one sentence that says why a file failed and what to do."""
+    """Returns one sentence that says why a file failed and what to do; it may be stored, no secret is in it."""
+    return redact(_in_words(error))
+
+
+def _in_words(error: BaseException) -> str:
     from resources.icloud_download import DownloadError
     from resources.icloud_errors import ICloudError
 

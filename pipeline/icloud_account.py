@@ -20,6 +20,7 @@ from catalog import icloud, twofa
 from catalog.icloud import AccountState
 from resources.icloud import CodeSent, ICloud
 from resources.icloud_errors import Away, ICloudError, NeedsPerson, Throttled
+from resources.redaction import hide, redact
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -232,6 +233,7 @@ def enter_code(engine: Engine, account: Account, code: str, *, now: Callable[[],
     Raises:
         NoCodeAwaited: No code was asked for, or it was too long ago.
     """
+    hide(code)
     with owned(engine, account, wait_seconds=30.0, now=now) as client:
         with engine.connect() as connection:
             state = icloud.account_state(connection, account.name)
@@ -301,7 +303,7 @@ def remember(engine: Engine, name: str, error: ICloudError, now: datetime) -> No
     """Writes what an error says about the account, so that the next process knows before it asks."""
     if isinstance(error, NeedsPerson):
         with engine.begin() as connection:
-            icloud.set_account(connection, name, needs=error.need, needs_detail=str(error))
+            icloud.set_account(connection, name, needs=error.need, needs_detail=redact(str(error)))
     if isinstance(error, Throttled) and not isinstance(error, LeftAlone):
         _leave_alone(engine, name, now, FIRST_SILENCE, error.retry_after)
 

@@ -34,7 +34,7 @@ from urllib3.exceptions import TimeoutError as ReadTimeout
 
 from media.apple_checksum import AppleChecksum, is_comparable
 from media.files import CHUNK, write_all
-from resources.http import ca_bundle, keep_queries_out_of_logs, retry_after
+from resources.http import ca_bundle, retry_after
 
 RESUMES = 4  # in one fetch; a file that needs more waits for its next turn, and goes on from where it stands
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 4.0  # seconds
@@ -165,7 +165,6 @@ class Downloader:
         Raises:
             CertificatesMissing: The environment names trusted certificates that are not there.
         """
-        keep_queries_out_of_logs()
         self._on_throttled = on_throttled
         self._now = now
         self._closed = threading.Event()

@@ -36,6 +36,7 @@ from media.files import atomic_write, make_folder
 from resources.postgres import EmbeddedPostgres
 from resources.postgres_access import normalise_url, wait_for
 from resources.postgres_tools import DatabaseUnavailable
+from resources.redaction import redact
 from services.processes import ORPHANS_GRACE, Child, Watchdog, end_groups
 
 LOCATION = "mediapipe_assets"
@@ -45,6 +46,7 @@ GRACE = 15.0  # what runs in progress get to write down where they are
 SLOW_AFTER = 60.0
 DATABASE_PATIENCE = 60.0
 LINES_PER_TICK = 5
+OURS = ("-m", "services.dagster_process")  # as `-m` alone, with secrets kept out of the log
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _KEY_LINE = re.compile(r" - (ERROR|CRITICAL) - |^\w*(Error|Exception): ")
 _LOCATIONS = """{ workspaceOrError { ... on PythonError { message } ... on Workspace { locationEntries {
@@ -244,11 +246,11 @@ class _Supervisor:
         workspace = dagster_home / "workspace.yaml"
         _write_if_changed(workspace, _workspace(self._code_server_port).encode())
         env = {**os.environ, **dagster_environment(self._home, url)}
-        server = ["-m", "dagster", "code-server", "start", "-h", "127.0.0.1", "-p", str(self._code_server_port)]
+        server = [*OURS, "dagster", "code-server", "start", "-h", "127.0.0.1", "-p", str(self._code_server_port)]
         commands = {
             "code-server": [*server, "-m", self._module, "--location-name", LOCATION, "--log-level", "warning"],
-            "webserver": ["-m", "dagster_webserver", "-h", self._host, "-p", str(self._port), "-w", str(workspace)],
-            "daemon": ["-m", "dagster._daemon", "run", "-w", str(workspace)],
+            "webserver": [*OURS, "dagster_webserver", "-h", self._host, "-p", str(self._port), "-w", str(workspace)],
+            "daemon": [*OURS, "dagster._daemon", "run", "-w", str(workspace)],
         }
         children = []
         for name, arguments in commands.items():
@@ -536,4 +538,4 @@ def _wait_until(happened: Callable[[], bool], timeout: float) -> bool:
 
 
 def _complain(words: str) -> None:
-    sys.stderr.write(f"{words}\n")
+    sys.stderr.write(f"{redact(words)}\n")  # also what other programs logged
