@@ -1,8 +1,8 @@
 """What all web requests of the platform share: whose certificates they trust, and what of an address may be told.
 
 Belongs here: the certificates, addresses, how long a server asks to be left alone. Does not belong here: a session,
-what is asked of whom (one module for each outside system), and the log (`resources.redaction`). Proxies need nothing from us: requests reads HTTPS_PROXY
-and NO_PROXY itself.
+what is asked of whom (one module for each outside system), and the log (`resources.redaction`). Proxies need nothing
+from us: requests reads HTTPS_PROXY and NO_PROXY itself.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
@@ -47,7 +47,7 @@ _LOGGERS_OF_REQUESTS = ("urllib3", "httpx", "httpcore", "requests")
 _QUOTE = r"\\*[\"']"
 _QUOTED = r"[^\r\n\"'\\]+"
 _BARE = r"[^\s\"'\\,;&<>()\[\]{}]+"
-_SECRET_WORD = r"(?i:password|passwd|passphrase|pwd|secret|token|api_?key)"
+_NAME = r"(?i:password|passwd|passphrase|pwd|secret|token|api_?key)"
 _HEADER = r"(?i:authorization|cookie|x-[a-z-]*(?:key|token))"
 # What is secret by how it looks; the group is what stays of it.
 _TOKENS = re.compile(
@@ -58,8 +58,8 @@ _TOKENS = re.compile(
 _NAMED = re.compile(
     r"(://[^\s/:@?#\"']*:)[^\s/@\"']+(?=@)"
     rf"|({_HEADER}(?:{_QUOTE} *[:,] *b?{_QUOTE}|: *)){_QUOTED}"
-    rf"|({_SECRET_WORD}(?:={_QUOTE}|{_QUOTE} *: *{_QUOTE})){_QUOTED}"
-    rf"|({_SECRET_WORD}=){_BARE}"
+    rf"|({_NAME}(?:={_QUOTE}|{_QUOTE} *: *{_QUOTE})){_QUOTED}"
+    rf"|({_NAME}=){_BARE}"
 )
 # One of these is in each text that `_NAMED` finds something in; most lines have none, and are not searched for it.
 _NAMES = ("://", "authorization", "cookie", "x-", "passw", "passphrase", "pwd", "secret", "token", "key")
@@ -208,7 +208,8 @@ def _message(record: logging.LogRecord) -> str:
         words = record.getMessage()
     except Exception:  # logging would print the arguments as they are, with what is wrong with them
         words = f"{record.msg} (its arguments do not fit: {record.args!r})"
-    return redact(without_queries(words) if record.name.startswith(_LOGGERS_OF_REQUESTS) else words)
+    asks = (record.name or "").startswith(_LOGGERS_OF_REQUESTS)  # `makeLogRecord` gives it a name only afterwards
+    return redact(without_queries(words) if asks else words)
 
 
 def _keep_out_of_lines_and_errors() -> None:
@@ -216,8 +217,8 @@ def _keep_out_of_lines_and_errors() -> None:
     format_error = traceback.TracebackException.format_exception_only
     format_warning = warnings.formatwarning
 
-    def redacted_line(handler: logging.Handler, record: logging.LogRecord) -> str:
-        return redact(format_line(handler, record))
+    def redacted_line(self: logging.Handler, record: logging.LogRecord) -> str:
+        return redact(format_line(self, record))
 
     def redacted_error(error: traceback.TracebackException, *args: Any, **kwargs: Any) -> Iterator[str]:
         return map(redact, format_error(error, *args, **kwargs))

@@ -9,9 +9,9 @@ import json
 import logging
 import sys
 import threading
-import traceback
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 import dagster as dg
@@ -19,10 +19,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from mediapipe_assets.cli import say
 from pipeline.failures import in_words
 from resources import redaction
 from resources.redaction import LEAST, MASK, hide, is_hidden_everywhere, redact
 from resources.settings import load_settings
+from services.up import _complain
+from tests.conftest import Home
 
 TOKEN = "8123456789:AAHr-x9_Zk4mQ2wLp0sVtYbNcXdFgEjUiOo"
 BEHIND = TOKEN.partition(":")[2]
@@ -38,27 +41,8 @@ encodable = st.text(st.characters(exclude_characters="*", codec="utf-8"), min_si
 )
 
 
-@pytest.fixture
-def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The filter as a process has it, for one test, with Python's own hooks below it."""
-    for place, name in (
-        (logging.Handler, "format"),
-        (traceback.TracebackException, "format_exception_only"),
-        (warnings, "formatwarning"),
-    ):
-        monkeypatch.setattr(place, name, getattr(place, name))
-    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
-    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
-    monkeypatch.setattr(threading, "excepthook", threading.__excepthook__)
-    monkeypatch.setattr(redaction, "_known", redaction._Known())
-    factory = logging.getLogRecordFactory()
-    redaction.install()
-    yield
-    logging.setLogRecordFactory(factory)
-
-
 def hide_only(secret: str) -> None:
-    """Forgets what other examples hid; `installed` puts everything back."""
+    """Forgets what other examples hid; `redacting` puts everything back."""
     redaction._known = redaction._Known()
     hide(secret)
 
@@ -133,7 +117,7 @@ def raised(words: str, cause: str = "") -> Exception:
 @example(before="", secret='a"b\\c d', after="\\")
 @example(before="\n", secret="some\nlines", after="\n")
 @example(before="", secret="\ud800\ud800\ud800\ud800\ud800\ud800", after="")
-def test_no_handler_ever_gets_a_secret(installed: None, before: str, secret: str, after: str) -> None:
+def test_no_handler_ever_gets_a_secret(redacting: None, before: str, secret: str, after: str) -> None:
     hide_only(secret)
     text = before + secret + after
     error = raised(text, cause=secret)
@@ -149,10 +133,17 @@ def test_no_handler_ever_gets_a_secret(installed: None, before: str, secret: str
     assert sum(MASK in one for one in said) > len(said) / 2
 
 
+def test_a_record_that_was_made_elsewhere_is_free_of_secrets_once_it_is_a_line(redacting: None) -> None:
+    hide("s3cret-of-mine")
+    with heard() as (logger, out, _):
+        logger.handle(logging.makeLogRecord({"levelno": 30, "msg": "%s", "args": ("s3cret-of-mine",)}))
+    assert out.lines[0] == f"{MASK}\n"
+
+
 @QUICK
 @given(secret=encodable)
 @example(secret="m4il pass/wörd\"'\\&<é😀>%+")
-def test_a_secret_is_known_in_every_spelling(installed: None, secret: str) -> None:
+def test_a_secret_is_known_in_every_spelling(redacting: None, secret: str) -> None:
     hide_only(secret)
     spelt = [
         quote(secret),
@@ -178,7 +169,7 @@ def test_text_without_a_secret_is_left_alone(text: str) -> None:
 
 @pytest.mark.parametrize("word", ["photos", "postgres", "mediapipe_assets", "abc12", ""])
 def test_a_short_secret_or_an_ordinary_word_is_hidden_where_a_password_stands_and_nowhere_else(
-    installed: None, word: str
+    redacting: None, word: str
 ) -> None:
     hide(word)
     assert redact(f"taken in: {word}/2021/IMG_1.JPG") == f"taken in: {word}/2021/IMG_1.JPG"
@@ -190,7 +181,10 @@ def test_a_short_secret_or_an_ordinary_word_is_hidden_where_a_password_stands_an
 @pytest.mark.parametrize(
     ("text", "safe"),
     [
-        (f"HTTP Request: POST https://api.telegram.org/bot{TOKEN}/getMe", "HTTP Request: POST https://api.telegram.org/"),
+        (
+            f"HTTP Request: POST https://api.telegram.org/bot{TOKEN}/getMe",
+            "HTTP Request: POST https://api.telegram.org/",
+        ),
         (f"The token `{TOKEN}` was rejected by the server.", "was rejected by the server."),
         ("key sb_secret_Ab3-x_9", "key "),
         (f"user {JWT} signed in", "signed in"),
@@ -215,7 +209,7 @@ def test_what_looks_like_a_secret_is_hidden_without_being_known(text: str, safe:
 # --- where else a text leaves a process ---
 
 
-def test_the_address_of_a_request_ends_at_its_question_mark(installed: None) -> None:
+def test_the_address_of_a_request_ends_at_its_question_mark(redacting: None) -> None:
     for name in ("urllib3.connectionpool", "httpx"):
         with heard(name) as (logger, out, _):
             logger.debug('https://host:443 "GET %s HTTP/1.1" %s', "/B/file?ckc=com.apple&key=x", 200)
@@ -223,7 +217,7 @@ def test_the_address_of_a_request_ends_at_its_question_mark(installed: None) -> 
         assert "ckc" not in "".join(out.lines)
 
 
-def test_what_dagster_stores_of_an_error_holds_no_secret_at_any_depth(installed: None) -> None:
+def test_what_dagster_stores_of_an_error_holds_no_secret_at_any_depth(redacting: None) -> None:
     from dagster._utils.error import serializable_error_info_from_exc_info
 
     hide("s3cret-of-mine")
@@ -234,7 +228,7 @@ def test_what_dagster_stores_of_an_error_holds_no_secret_at_any_depth(installed:
     assert "inner" in stored
 
 
-def test_a_warning_holds_no_secret(installed: None) -> None:
+def test_a_warning_holds_no_secret(redacting: None) -> None:
     hide("s3cret-of-mine")
     assert warnings.formatwarning("with s3cret-of-mine", UserWarning, "file.py", 1, "") == (
         f"file.py:1: UserWarning: with {MASK}\n"
@@ -242,7 +236,7 @@ def test_a_warning_holds_no_secret(installed: None) -> None:
 
 
 def test_the_last_words_of_a_process_and_of_a_thread_hold_no_secret(
-    installed: None, capsys: pytest.CaptureFixture[str]
+    redacting: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hide("s3cret-of-mine")
     error = raised("ended by s3cret-of-mine")
@@ -266,7 +260,7 @@ def test_the_last_words_of_a_process_and_of_a_thread_hold_no_secret(
     assert "s3cret" not in said
 
 
-def test_the_reason_that_a_file_gets_holds_no_secret(installed: None) -> None:
+def test_the_reason_that_a_file_gets_holds_no_secret(redacting: None) -> None:
     hide("s3cret-of-mine")
     assert in_words(ValueError("with s3cret-of-mine")) == f"ValueError: with {MASK}"
 
@@ -274,9 +268,7 @@ def test_the_reason_that_a_file_gets_holds_no_secret(installed: None) -> None:
 # --- which secrets there are ---
 
 
-def test_every_secret_of_the_settings_is_hidden_once_they_are_read(
-    installed: None, tmp_path: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_secret_of_the_settings_is_hidden_once_they_are_read(redacting: None, tmp_path: Path) -> None:
     load_settings(
         environ={
             "MEDIAPIPE_HOME": str(tmp_path),
@@ -297,7 +289,40 @@ def test_every_secret_of_the_settings_is_hidden_once_they_are_read(
     assert redact(kept) == kept
 
 
-def test_a_later_secret_is_hidden_as_well_and_a_longer_one_wholly(installed: None) -> None:
+def test_a_later_secret_is_hidden_as_well_and_a_longer_one_wholly(redacting: None) -> None:
     hide("123456")
     hide("1234567890")
     assert redact("code 123456, number 1234567890.") == f"code {MASK}, number {MASK}."
+
+
+# --- who else speaks ---
+
+
+def test_what_up_repeats_of_a_log_and_what_a_command_ends_with_hold_no_secret(
+    redacting: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hide("s3cret-of-mine")
+    _complain("[daemon] ERROR - told s3cret-of-mine")
+    say("Error: told s3cret-of-mine")
+    assert capsys.readouterr().err == f"[daemon] ERROR - told {MASK}\nError: told {MASK}\n"
+
+
+def test_a_program_of_dagsters_runs_as_by_itself_and_logs_no_secret(home: Home) -> None:
+    home.path.mkdir()
+    (home.path / "theirs").mkdir()
+    (home.path / "theirs" / "__main__.py").write_text(
+        "import logging, os, sys\n"
+        "logging.error('told %s', os.environ['MEDIAPIPE_TELEGRAM__BOT_TOKEN'])\n"
+        "print(__name__, sys.argv[1:])\n"
+        "raise SystemExit(7)\n"
+    )
+    said = home.python("services.dagster_process", "theirs", "-p", "1", MEDIAPIPE_TELEGRAM__BOT_TOKEN=TOKEN)
+    assert (said.code, said.out, said.err) == (7, "__main__ ['-p', '1']\n", f"ERROR:root:told {MASK}\n")
+
+
+def test_a_wrong_setting_keeps_no_program_of_dagsters_from_running(home: Home) -> None:
+    home.settings("nonsense = 1")
+    (home.path / "theirs.py").write_text("print('runs')\n")
+    said = home.python("services.dagster_process", "theirs")
+    assert (said.code, said.out) == (0, "runs\n")
+    assert "nonsense is no setting" in said.err
