@@ -23,6 +23,7 @@ from pipeline.icloud_room import remember_full
 from resources.icloud import ICloud
 from resources.icloud_errors import Away, ICloudError, NeedsPerson, QuotaFull, SignedInForNothing, Throttled
 from resources.icloud_session import AppleSession, CodeSent
+from resources.redaction import hide, redact
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -237,6 +238,7 @@ def enter_code(engine: Engine, account: Account, code: str, *, now: Callable[[],
     Raises:
         NoCodeAwaited: No code was asked for, or it was too long ago.
     """
+    hide(code)
     with owned(engine, account, wait_seconds=30.0, now=now) as session:
         with engine.connect() as connection:
             state = icloud.account_state(connection, account.name)
@@ -306,7 +308,7 @@ def remember(engine: Engine, name: str, error: ICloudError, now: datetime) -> No
     """Writes what an error says about the account, so that the next process knows before it asks."""
     if isinstance(error, NeedsPerson):
         with engine.begin() as connection:
-            icloud.set_account(connection, name, needs=error.need, needs_detail=str(error))
+            icloud.set_account(connection, name, needs=error.need, needs_detail=redact(str(error)))
     if isinstance(error, Throttled) and not isinstance(error, LeftAlone):
         _leave_alone(engine, name, now, FIRST_SILENCE, error.retry_after)
     if isinstance(error, QuotaFull):

@@ -20,6 +20,7 @@ from catalog import heartbeats, twofa
 from catalog.listen import listening
 from catalog.twofa import CodeRequest
 from pipeline.icloud_account import Account, NoCodeAwaited, enter_code, utc_now
+from resources.redaction import hide
 
 MOST_WRONG = 3  # codes in one request; Apple locks an account after some more
 BOT_SILENCE = timedelta(seconds=90)
@@ -80,6 +81,7 @@ class Answers:
         Raises:
             ICloudError: Apple is away, or wants something else by now.
         """
+        hide(answer.code)
         now = self.now()
         with self.engine.begin() as connection:
             if twofa.has_answered(connection, answer.update_id):

@@ -31,7 +31,7 @@ from urllib3.exceptions import TimeoutError as ReadTimeout
 
 from media.apple_checksum import is_comparable
 from media.files import CHUNK
-from resources.http import ca_bundle, keep_queries_out_of_logs, retry_after
+from resources.http import ca_bundle, retry_after
 from resources.icloud_part import Part, opened
 
 RESUMES = 4  # in one fetch; a file that needs more waits for its next turn, and goes on from where it stands
@@ -163,7 +163,6 @@ class Downloader:
         Raises:
             CertificatesMissing: The environment names trusted certificates that are not there.
         """
-        keep_queries_out_of_logs()
         self._on_throttled = on_throttled
         self._now = now
         self._closed = threading.Event()

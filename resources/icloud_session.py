@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from resources.http import ca_bundle, keep_queries_out_of_logs, retry_after
+from resources.http import ca_bundle, retry_after
 from resources.icloud_errors import (
     Away,
     ICloudError,
@@ -233,7 +233,6 @@ class AppleSession:
         if self._api is None:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.chmod(self._folder, 0o700)  # which a folder of an earlier time, or a generous umask, may not be
-            keep_queries_out_of_logs()
             secret = self._password.get_secret_value() if self._password is not None else ""
             api = _quiet_service()(
                 self._apple_id, secret or None, cookie_directory=str(self._folder), authenticate=False

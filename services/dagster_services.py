@@ -24,6 +24,7 @@ from services.supervisor import Restart, Service
 
 LOCATION = "mediapipe_assets"
 CODE_SERVER = "code-server"
+OURS = ("-m", "services.dagster_process")  # as `-m` alone, with secrets kept out of the log
 _LOCATIONS = """{ workspaceOrError { ... on PythonError { message } ... on Workspace { locationEntries {
   name locationOrLoadError { __typename ... on PythonError { message } } } } } }"""
 
@@ -41,9 +42,9 @@ def dagster_services(
         host: Where the webserver listens.
         port: The webserver's port.
     """
-    server = ["-m", "dagster", "code-server", "start", "-h", "127.0.0.1", "-p", str(code_server_port), "-m", module]
-    webserver = ["-m", "dagster_webserver", "-h", host, "-p", str(port), "-w", str(workspace)]
-    daemon = ["-m", "dagster._daemon", "run", "-w", str(workspace)]
+    server = [*OURS, "dagster", "code-server", "start", "-h", "127.0.0.1", "-p", str(code_server_port), "-m", module]
+    webserver = [*OURS, "dagster_webserver", "-h", host, "-p", str(port), "-w", str(workspace)]
+    daemon = [*OURS, "dagster._daemon", "run", "-w", str(workspace)]
     return [
         Service(
             CODE_SERVER,

@@ -27,6 +27,7 @@ from media.files import atomic_write, make_folder
 from resources.postgres import EmbeddedPostgres
 from resources.postgres_access import normalise_url, wait_for
 from resources.postgres_tools import DatabaseUnavailable
+from resources.redaction import redact
 from services.dagster_services import answers, create_tables_once, dagster_services, location_state, workspace_of
 from services.processes import Watchdog
 from services.running import end_up, is_up, remove_info, write_info
@@ -354,4 +355,4 @@ def _write_if_changed(path: Path, content: bytes) -> None:
 
 
 def _complain(words: str) -> None:
-    sys.stderr.write(f"{words}\n")
+    sys.stderr.write(f"{redact(words)}\n")  # also what other programs logged

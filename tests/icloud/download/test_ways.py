@@ -206,7 +206,7 @@ TROUBLES: dict[str, tuple[type[DownloadError], Act]] = {
 
 @pytest.mark.parametrize("name", TROUBLES)
 def test_the_address_is_in_no_message_and_no_log(
-    apple: Server, client: Client, part: Path, caplog: pytest.LogCaptureFixture, name: str
+    redacting: None, apple: Server, client: Client, part: Path, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     kind, apple.always = TROUBLES[name]
     caplog.set_level(logging.DEBUG)
@@ -220,7 +220,7 @@ def test_the_address_is_in_no_message_and_no_log(
 
 
 def test_a_log_still_tells_what_was_asked_up_to_the_question_mark(
-    apple: Server, client: Client, part: Path, caplog: pytest.LogCaptureFixture
+    redacting: None, apple: Server, client: Client, part: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     client.fetch(wanted(apple.url(), part))
@@ -228,7 +228,9 @@ def test_a_log_still_tells_what_was_asked_up_to_the_question_mark(
     assert SECRET not in caplog.text
 
 
-def test_nobody_there_tells_no_secret_either(client: Client, part: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_nobody_there_tells_no_secret_either(
+    redacting: None, client: Client, part: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
     with pytest.raises(ConnectionLost) as caught:
         client.fetch(wanted(f"https://127.0.0.1:9/B/{QUERY}", part))
