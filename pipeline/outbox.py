@@ -159,9 +159,11 @@ class Sender:
                 return LOOK_SECONDS
             self._record(session)
             with session.begin():
-                self._look_at_settings(session)
+                if not self._started:
+                    self._look_at_settings(session)
                 sends.route(session, self._routes(), self.now())
                 self._sum_up_the_day(session)
+            self._started = True
             next_times = self._send_all(session)
             self._clean_up(session)
         waits = [(at - self.now()).total_seconds() for at in next_times]
@@ -181,18 +183,15 @@ class Sender:
         return () if least == NEVER else SEVERITIES[SEVERITIES.index(least) :]
 
     def _look_at_settings(self, session: Connection) -> None:
-        """Takes note, once, of what a person has changed since the last sender."""
-        if self._started:
-            return
+        """Takes note of what a person has changed since the last sender."""
         names = [channel.name for channel in self.channels]
         # The bot's name stays the same whatever its token, so that nothing needs to take its place.
         sends.hand_over(session, [*names, TELEGRAM], [name for name in names if name != TELEGRAM], self.now())
         sends.drop_digest(session, [name for name in names if name not in self._with_digest])
         sends.retry_unusable(session, self.now())
-        self._started = True
 
     def _sum_up_the_day(self, session: Connection) -> None:
-        """Writes the digest when its hour has come; the first one after a whole day."""
+        """Writes the digest when its hour has come for the first time since the last one, or since the beginning."""
         if not self._with_digest:
             return
         now = self.now()
@@ -256,7 +255,7 @@ class Sender:
 
     def _deliver(self, channel: Channel, batch: Batch) -> None:
         # Kept in mind by the thread itself: whatever happens to the catalog meanwhile, it is recorded later.
-        self._unrecorded.append((batch, _attempt(channel, message_of(batch.rows, self._web), batch)))
+        self._unrecorded.append((batch, _attempt(channel, batch, self._web)))
 
     def _record(self, session: Connection) -> None:
         while self._unrecorded:
@@ -303,16 +302,17 @@ def next_up(channel: str, rows: Sequence[Waiting], quiet: QuietHours, now: datet
         # The one that holds the oldest row; those that came after it wait for it.
         batch = Batch(channel, tuple(next(iter(groups.values()))))
         return batch if batch.ready_at <= now else batch.ready_at
-    later = [row.due_at if row in audible or quiet_end is None else max(quiet_end, row.due_at) for row in rows]
-    return min(later, default=None)
+    if quiet_end is None:
+        return min((row.due_at for row in rows), default=None)
+    return min((max(row.due_at, quiet_end) for row in rows), default=None)
 
 
-def _attempt(channel: Channel, message: Message, batch: Batch) -> Outcome:
+def _attempt(channel: Channel, batch: Batch, web: str) -> Outcome:
     """Sends a message and says in one form what came of it."""
     before = any(row.maybe_sent for row in batch.rows)
     prefix = MAYBE_SENT if before else ""
     try:
-        return Outcome(remote_id=channel.send(message))
+        return Outcome(remote_id=channel.send(message_of(batch.rows, web)))
     except TryLater as away:
         wanted = pause(batch.attempt) if away.seconds is None else timedelta(seconds=max(1.0, away.seconds))
         return Outcome(error=f"{prefix}{away.reason}", pause=wanted)

@@ -42,13 +42,10 @@ class QuietHours:
         local = now.astimezone(self.zone)
         clock = local.time()
         over_midnight = self.begin > self.end
-        if over_midnight:
-            is_quiet = clock >= self.begin or clock < self.end
-        else:
-            is_quiet = self.begin <= clock < self.end
-        if not is_quiet:
+        late, early = clock >= self.begin, clock < self.end
+        if not (late or early if over_midnight else late and early):
             return None
-        tomorrow = over_midnight and clock >= self.begin
+        tomorrow = over_midnight and late
         return _moment(local.date() + timedelta(days=tomorrow), self.end, now, self.zone)
 
 
@@ -77,7 +74,7 @@ def unanswered_pause(attempts: int) -> timedelta:
 
 
 def _doubled(first: timedelta, attempts: int, longest: timedelta) -> timedelta:
-    return min(first * 2 ** min(attempts - 1, 16), longest)
+    return min(first * (1 << min(attempts - 1, 16)), longest)
 
 
 def _moment(day: date, clock: time, now: datetime, zone: ZoneInfo) -> datetime:
