@@ -92,10 +92,13 @@ class Backlog:
 def only_sender(engine: Engine) -> Iterator[Connection | None]:
     """Opens a session in which nobody else sends, for as long as the block runs; None while another one does."""
     with engine.connect() as session:
-        session.detach()  # closed and not pooled: the lock ends with it, whatever happens
+        session.detach()  # closed and not pooled: at the latest the lock ends with it, whatever happens
         taken = session.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": SENDER_LOCK}).scalar_one()
         session.commit()
         yield session if taken else None
+        # At once: the server notices only some time later that a session has ended.
+        session.execute(text("SELECT pg_advisory_unlock_all()"))
+        session.commit()
 
 
 def route(connection: Connection, routes: Sequence[Route], now: datetime) -> None:
@@ -139,7 +142,9 @@ def hand_over(connection: Connection, channels: Sequence[str], replaceable: Sequ
     connection.execute(
         text(
             "INSERT INTO notification_sends (notification_id, channel, due_at, digest) "
-            "SELECT DISTINCT s.notification_id, c.name, s.due_at, s.digest FROM notification_sends s "
+            # A pause belongs to the channel that failed, the hour of a digest to all.
+            "SELECT s.notification_id, c.name, CASE WHEN s.digest AND s.error IS NULL THEN s.due_at ELSE :now END, "
+            "s.digest FROM notification_sends s "
             "CROSS JOIN unnest(CAST(:replaceable AS text[])) AS c (name) "
             "WHERE s.state = 'due' AND s.channel <> ALL(:channels) ON CONFLICT (notification_id, channel) DO NOTHING"
         ),

@@ -46,6 +46,7 @@ from resources.settings_alerts import NEVER, SEVERITIES
 SETTLED, LONGEST_SETTLING = timedelta(seconds=2), timedelta(seconds=10)
 KEPT = timedelta(days=90)
 LOOK_SECONDS = 30.0  # a notice can be lost with its session
+BUSY_SECONDS = 2.0  # another one sends, or has just been killed
 LEAST_SECONDS = 0.05
 
 _log = logging.getLogger(__name__)
@@ -155,7 +156,9 @@ class Sender:
             Seconds until something may be due, half a minute at most: a notice may be lost with its session.
         """
         with sends.only_sender(self.engine) as session:
-            if session is None or not self.channels:
+            if session is None:
+                return BUSY_SECONDS
+            if not self.channels:
                 return LOOK_SECONDS
             self._record(session)
             with session.begin():
