@@ -37,6 +37,7 @@ _COMMANDS = {
     "demo": ("demo", "Show the whole thing with a made-up iCloud, without an account."),
     "trash": ("trash", "Delete what has been in the trash long enough."),
     "restore": ("restore", "Put the catalog back to what a dump holds."),
+    "notify": ("notify", "Try the channels by which you are told, and see what waits."),
     "doctor": ("doctor", "Check the installation and say what to change."),
     "config": ("config", "Show the settings and where each comes from."),
 }
