@@ -40,7 +40,7 @@ from resources.compute import Task
 from resources.delivery import NotNow
 from resources.icloud import ICloud
 from resources.icloud_download import Downloader, Fetched, Refused, Wanted
-from resources.icloud_errors import Away, ICloudError, Throttled
+from resources.icloud_errors import Away, ICloudError, NeedsPerson, Throttled
 from resources.icloud_records import Part, download_url, listed_checksum
 
 INCOMING = ".incoming"  # on the originals' own disk, so that a whole file gets its place by a rename
@@ -69,10 +69,12 @@ class Account:
     Attributes:
         session: Opens a session that Apple has accepted.
         refused: Told what Apple answered in place of what was asked for, so that the next process knows.
+        code_comes: Where it was a code that Apple wants: has a person asked for it, waits, and says whether it came.
     """
 
     session: Session
     refused: Callable[[ICloudError], None]
+    code_comes: Callable[[ICloudError], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +132,7 @@ class ICloudOriginalsStage(StoringStage[ICloudItem]):
         self._libraries = libraries
         self._accounts = accounts
         self._clock = clock
-        self._open = contextlib.ExitStack()
-        self._sessions: dict[str, ICloud] = {}
+        self._sessions: dict[str, tuple[contextlib.ExitStack, ICloud]] = {}
         self._downloads = max((one.downloads for one in libraries.values()), default=1)
         self._downloader: Downloader | None = None
         self._threads: ThreadPoolExecutor | None = None
@@ -254,7 +255,8 @@ class ICloudOriginalsStage(StoringStage[ICloudItem]):
         if self._threads is not None:
             self._threads.shutdown(wait=True, cancel_futures=True)
         super().close()
-        self._open.close()
+        for account in list(self._sessions):
+            self._leave(account)
 
     def _held(self, connection: Connection, file: SourceFile) -> int | None:
         """Returns the content that has Apple's checksum, while its file stands: it need not be downloaded."""
@@ -288,9 +290,9 @@ class ICloudOriginalsStage(StoringStage[ICloudItem]):
         named = [item for item in items if item.where is not None]
         if state is None or self._libraries[library].account in self._refused:
             return
+        names = list(dict.fromkeys(item.where.record for item in named if item.where))
         try:
-            names = list(dict.fromkeys(item.where.record for item in named if item.where))
-            found = self._session(self._libraries[library].account).lookup(state.zone, names)
+            found = self._looked_up(self._libraries[library].account, state.zone, names)
         except ICloudError as error:
             self._stop(self._libraries[library].account, error)
             return
@@ -319,10 +321,26 @@ class ICloudOriginalsStage(StoringStage[ICloudItem]):
                 self._find_parts(connection, [item])
             self._address(item.file.source, [item], connection)
 
+    def _looked_up(self, account: str, zone: Mapping[str, Any], names: Sequence[str]) -> Mapping[str, Any]:
+        """Asks Apple for records; where a person has to bring a code first, once more when it has come."""
+        try:
+            return self._session(account).lookup(zone, names)
+        except NeedsPerson as error:
+            self._leave(account)  # who hands the code in needs the session
+            self._accounts[account].refused(error)
+            if not self._accounts[account].code_comes(error):
+                raise
+        return self._session(account).lookup(zone, names)
+
     def _session(self, account: str) -> ICloud:
         if account not in self._sessions:
-            self._sessions[account] = self._open.enter_context(self._accounts[account].session())
-        return self._sessions[account]
+            stack = contextlib.ExitStack()
+            self._sessions[account] = stack, stack.enter_context(self._accounts[account].session())
+        return self._sessions[account][1]
+
+    def _leave(self, account: str) -> None:
+        if account in self._sessions:
+            self._sessions.pop(account)[0].close()
 
 
 def _copied(item: ICloudItem, local: Path) -> Fetched:

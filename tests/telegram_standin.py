@@ -91,7 +91,13 @@ class TelegramStandin:
     # ------------------------------------------------------------------ what a test does
 
     def says(
-        self, text: str, *, chat: int = OWNER, sender: int | None = None, date: float | None = None, edited: bool = False
+        self,
+        text: str,
+        *,
+        chat: int = OWNER,
+        sender: int | None = None,
+        date: float | None = None,
+        edited: bool = False,
     ) -> int:
         """A person writes; returns the message's number."""
         number = next(self._numbers)

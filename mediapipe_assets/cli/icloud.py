@@ -353,7 +353,7 @@ def sync_all(platform: Platform) -> Looks:
     looks = Looks()
     for name in platform.icloud.sources:
         try:
-            done = platform.icloud.sync(name, platform.date_rules(), wait_seconds=60.0)
+            done = platform.icloud.sync(name, platform.date_rules(), wait_seconds=60.0, patient=say)
         except ICloudError as error:
             looks.notes.append(f"iCloud ({name}): {error}")
             looks.trouble = looks.trouble or error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,12 @@ from typing import Any
 import pytest
 
 from pipeline.stage import CLAIM_BATCH
-from services.icloud_standin import Account, Fault, ICloudStandin, Library
-from services.icloud_standin.messages import Response
+from services.icloud_standin import Account, ICloudStandin, Library
 from tests.conftest import Home, temporary_files
 from tests.icloud_clients import NAME, PASSWORD
 from tests.icloud_home import sign_in as sign_in_here
 from tests.icloud_library import jpeg
-from tests.icloud_world import CONTENT, bodies, sign_in
+from tests.icloud_world import CONTENT, TrustEnds, bodies, sign_in
 
 MORE = 6  # than one batch: their addresses are asked for once the first batch is under way
 NOON = datetime(2026, 5, 17, 10, 0, tzinfo=UTC)
@@ -31,17 +29,6 @@ enabled = false
 [destinations.archive]
 enabled = false
 """
-
-
-@dataclasses.dataclass
-class TrustEnds(Fault):
-    """Apple no longer knows this machine, from the request on that it refuses."""
-
-    account: Account = dataclasses.field(kw_only=True)
-
-    def response(self) -> Response:
-        self.account.expire_trust()
-        return super().response()
 
 
 @pytest.fixture
