@@ -137,7 +137,8 @@ def stalled(files: int, stages: Sequence[str], since: datetime) -> Notice:
         severity="error",
         title=f"Nothing was finished since {since:%Y-%m-%d %H:%M} UTC",
         body=f"{_counted(files)} wait{_s(files)}, at {', '.join(stages)}.\nWhat to do: look at the runs in the web UI. "
-        "One that hangs can be terminated there; the next one goes on where it stopped. If none starts: mediapipe-assets doctor",
+        "One that hangs can be terminated there; the next one goes on where it stopped. If none starts: "
+        "mediapipe-assets doctor",
         path="/runs",
     )
 
