@@ -106,7 +106,7 @@ def result_of(
     rows: Sequence[Sequence[object]],
     what_to_do: str,
     *,
-    failing: Failing = NOTHING,
+    failing: Failing,
     warn: bool = False,
     more: dict[str, Any] | None = None,
 ) -> dg.AssetCheckResult:
@@ -254,7 +254,7 @@ def _judge_rejected(platform: Platform, connection: Connection, scope: Scope) ->
 def _judge_stage(platform: Platform, connection: Connection, stage: str) -> dg.AssetCheckResult:
     query = next((query for query in platform.queries(aged=False) if query.stage == stage), None)
     if query is None:  # switched off: what it has not done is not wanted
-        return result_of(0, (), (), "", more={"failed": 0, "waiting": 0})
+        return result_of(0, (), (), "", failing=NOTHING, more={"failed": 0, "waiting": 0})
     due = work.count_due(connection, query)
     failed, rows = work.failures(connection, stage, NAMED_FILES)
     names = findings.names_of(connection, stage, [row.row_id for row in rows])

@@ -71,7 +71,7 @@ def _judge_sign_in(platform: Platform, connection: Connection, _: Scope) -> dg.A
             until = f"{state.throttled_until:%Y-%m-%d %H:%M} UTC"
             rows.append((account.name, f"left alone until {until}: Apple asked for fewer requests, or did not answer"))
     words = "Run: mediapipe-assets icloud login"
-    return result_of(len(rows), ("account", "what"), rows, words, warn=lost == 0)
+    return result_of(len(rows), ("account", "what"), rows, words, failing=NOTHING, warn=lost == 0)
 
 
 ICLOUD_CHECKS = {
@@ -114,7 +114,9 @@ def _judge_visible(connection: Connection, name: str) -> dg.AssetCheckResult:
         for one in unseen
     ]
     words = "Apple shows an upload after about 20 seconds, at times much later. A later run looks again by itself."
-    return result_of(total, ("file", "reason", "state"), rows, words, warn=True, more={"pending": total})
+    return result_of(
+        total, ("file", "reason", "state"), rows, words, failing=NOTHING, warn=True, more={"pending": total}
+    )
 
 
 def _judge_left_out(connection: Connection, name: str) -> dg.AssetCheckResult:

@@ -17,6 +17,7 @@ from catalog.heartbeats import SENSORS, last_beat
 from catalog.icloud import AccountState
 from catalog.notifications import Notice, resolve, tell
 from catalog.work import Scope
+from resources.redaction import redact
 
 SAMPLE = 5
 RUN, DISK, ROOM = "run:", "disk:", "room:"
@@ -65,7 +66,7 @@ def check_prefix(asset: str, check: str) -> str:
 def check_failed(found: FailedCheck) -> Notice:
     """Returns what is told of a failed check: once for each set of failing files."""
     lines = [f"In {found.asset}, found by a run over {days_in_words(found.days)}:"]
-    lines += [f"• {name}: {_shortened(reason)}" for name, reason in found.sample[:SAMPLE]]
+    lines += [f"• {_shortened(name)}: {_shortened(reason)}" for name, reason in found.sample[:SAMPLE]]
     if (more := found.files - len(found.sample[:SAMPLE])) > 0:
         lines.append(f"… and {more} more")
     lines.append(f"What to do: {found.what_to_do}")
@@ -267,4 +268,6 @@ def _s(files: int) -> str:
 
 
 def _shortened(reason: str) -> str:
-    return reason if len(reason) <= _LONGEST_REASON else f"{reason[: _LONGEST_REASON - 1]}…"
+    """Returns what somebody else wrote without secrets, without what no database takes, and not too long."""
+    plain = redact(reason).encode(errors="replace").decode().replace("\0", "").strip()
+    return plain if len(plain) <= _LONGEST_REASON else f"{plain[: _LONGEST_REASON - 1]}…"

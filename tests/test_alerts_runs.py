@@ -11,6 +11,7 @@ import pytest
 
 from jobs.chain import CHAIN_JOB, KILLED, RANGE_END, RANGE_START
 from pipeline.failures import RunStopped
+from resources.redaction import hide
 from tests.alerts_world import Watched, dagster_on_postgres, watched
 from tests.the_catalog import engine, migrated, server
 
@@ -59,6 +60,15 @@ def test_an_error_that_nobody_foresaw_is_told_by_its_innermost_cause(watched: Wa
     watched.run()
     (one,) = watched.news(RUNS)
     assert "no such colour" in one.body and "Traceback" not in one.body
+
+
+def test_an_error_that_no_database_takes_or_that_holds_a_secret_is_told_all_the_same(watched: Watched) -> None:
+    hide("s3cr3t-w0rd")
+    watched.before_checks = breaking(ValueError("odd \0 name \udcff; password s3cr3t-w0rd; " + "x" * 5000))
+    watched.run()
+    (one,) = watched.news(RUNS)
+    assert "odd" in one.body and "s3cr3t-w0rd" not in one.body and len(one.body) < 1000
+    assert watched.news(RUNS) == []
 
 
 def test_a_run_that_never_reached_an_asset_is_told(watched: Watched) -> None:
