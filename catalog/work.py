@@ -276,6 +276,9 @@ class Failure:
     error: str
 
 
+FAILED_ROWS = "SELECT row_id AS id FROM work WHERE stage = :stage AND error IS NOT NULL"
+
+
 def failures(connection: Connection, stage: str, limit: int = 20) -> tuple[int, list[Failure]]:
     """Returns how many rows of a stage stand failed at any date, and the newest few."""
     total = int(
