@@ -27,6 +27,7 @@ from mediapipe_assets.assets.library import (
 from mediapipe_assets.partitions import capture_days
 from mediapipe_assets.platform import PipelineResource, PlatformResource, home_is_set
 from resources.settings import Settings, load_settings
+from sensors.alerts import alert_sensors
 from sensors.asked import asked_run_sensor
 from sensors.folder import folder_sensor
 from sensors.icloud import icloud_sensor
@@ -67,6 +68,7 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
             folder_sensor(settings.runs.sensor_seconds, gap),
             asked_run_sensor(gap),
             *([icloud_sensor(gap)] if icloud else []),
+            *alert_sensors(settings),
         ],
         resources={
             "platform": PlatformResource(),
