@@ -14,9 +14,9 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
-from dagster import AssetCheckExecutionRecord
 from dagster._core.storage.asset_check_execution_record import (
     COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES,
+    AssetCheckExecutionRecord,
     AssetCheckExecutionRecordStatus,
 )
 from dagster._core.storage.dagster_run import RunRecord
@@ -127,7 +127,7 @@ def _failure(instance: dg.DagsterInstance, record: AssetCheckExecutionRecord) ->
     evaluation = record.evaluation
     if evaluation is None or record.status != AssetCheckExecutionRecordStatus.FAILED:
         return None
-    metadata = {name: value.value for name, value in evaluation.metadata.items()}
+    metadata: dict[str, Any] = {name: value.value for name, value in evaluation.metadata.items()}
     if not metadata.get(FAILING):
         return None
     run = instance.get_run_by_id(record.run_id)
@@ -136,7 +136,7 @@ def _failure(instance: dg.DagsterInstance, record: AssetCheckExecutionRecord) ->
         check=record.key.name,
         digest=str(metadata[FAILING]),
         files=int(metadata[FAILING_FILES]),
-        sample=_sample(metadata.get("files")),
+        sample=_sample(evaluation.metadata.get("files")),
         what_to_do=str(metadata.get("what_to_do", "")),
         severe=evaluation.severity == dg.AssetCheckSeverity.ERROR,
         days=None if run is None else _days(run),
@@ -144,9 +144,10 @@ def _failure(instance: dg.DagsterInstance, record: AssetCheckExecutionRecord) ->
     )
 
 
-def _sample(rows: Any) -> list[tuple[str, str]]:
-    named = [[str(value) for value in row.data.values()] for row in rows or ()]
-    return [(row[0], row[1] if len(row) > 1 else "") for row in named if row[0] != "…"]
+def _sample(named: object) -> list[tuple[str, str]]:
+    """Returns what a check's table names, each with its reason; a last row may stand for what only waits."""
+    rows = [list(row.data.values()) for row in named.records] if isinstance(named, dg.TableMetadataValue) else []
+    return [(str(row[0]), str(row[1]) if len(row) > 1 else "") for row in rows if row[0] != "…"]
 
 
 def run_alerts() -> dg.SensorDefinition:
