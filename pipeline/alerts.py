@@ -104,7 +104,7 @@ def run_failed(found: FailedRun) -> Notice:
     where = ", ".join(found.assets) or "before its first asset"
     lines = [f"Where: {where}, over {days_in_words(found.days)}", _shortened(found.error)]
     if found.files:
-        lines.append(f"{_counted(found.files)} at these days stand failed.")
+        lines.append(f"{_counted(found.files)} at these days stand{_s(found.files)} failed.")
     if found.killed:
         lines.append("What to do: nothing, unless it happens again; then look whether the machine lacks memory.")
     else:
@@ -133,7 +133,7 @@ def stalled(files: int, stages: Sequence[str], since: datetime) -> Notice:
         topic="stalled",
         severity="error",
         title=f"Nothing was finished since {since:%Y-%m-%d %H:%M} UTC",
-        body=f"{_counted(files)} wait, at {', '.join(stages)}.\nWhat to do: look at the runs in the web UI. One that "
+        body=f"{_counted(files)} wait{_s(files)}, at {', '.join(stages)}.\nWhat to do: look at the runs in the web UI. One that "
         "hangs can be terminated there; the next one goes on where it stopped. If none starts: mediapipe-assets doctor",
         path="/runs",
     )
@@ -256,6 +256,10 @@ def days_in_words(days: Scope | None) -> str:
 
 def _counted(files: int) -> str:
     return "1 file" if files == 1 else f"{files} files"
+
+
+def _s(files: int) -> str:
+    return "s" if files == 1 else ""
 
 
 def _shortened(reason: str) -> str:
