@@ -24,6 +24,7 @@ STALLED, BOT_SILENT, DAEMON_SILENT = "stalled", "bot:silent", "daemon:silent"
 BOT_SILENCE = timedelta(minutes=3)
 DAEMON_SILENCE = timedelta(minutes=5)  # a tick may wait for others that are slow
 _LONGEST_REASON = 300
+_PLURALS = {"entry": "entries", "library or photo": "libraries or photos"}
 _DIGITS = re.compile(r"\d+")
 
 
@@ -36,6 +37,7 @@ class FailedCheck:
         check: Its name.
         digest: Of all failing files.
         files: How many those are.
+        noun: What they are: files, or folders, problems and the like.
         sample: A few, each with its reason.
         what_to_do: For the person.
         severe: It is an error and no warning.
@@ -47,6 +49,7 @@ class FailedCheck:
     check: str
     digest: str
     files: int
+    noun: str
     sample: Sequence[tuple[str, str]]
     what_to_do: str
     severe: bool
@@ -70,7 +73,7 @@ def check_failed(found: FailedCheck) -> Notice:
         key=check_prefix(found.asset, found.check) + found.digest,
         topic="check",
         severity="error" if found.severe else "warning",
-        title=f"Check failed: {found.check.replace('_', ' ')} – {_counted(found.files)}",
+        title=f"Check failed: {found.check.replace('_', ' ')} – {_counted(found.files, found.noun)}",
         body="\n".join(lines),
         path=f"/runs/{found.run_id}",
     )
@@ -133,8 +136,8 @@ def stalled(files: int, stages: Sequence[str], since: datetime) -> Notice:
         topic="stalled",
         severity="error",
         title=f"Nothing was finished since {since:%Y-%m-%d %H:%M} UTC",
-        body=f"{_counted(files)} wait{_s(files)}, at {', '.join(stages)}.\nWhat to do: look at the runs in the web UI. One that "
-        "hangs can be terminated there; the next one goes on where it stopped. If none starts: mediapipe-assets doctor",
+        body=f"{_counted(files)} wait{_s(files)}, at {', '.join(stages)}.\nWhat to do: look at the runs in the web UI. "
+        "One that hangs can be terminated there; the next one goes on where it stopped. If none starts: mediapipe-assets doctor",
         path="/runs",
     )
 
@@ -254,8 +257,8 @@ def days_in_words(days: Scope | None) -> str:
     return f"{days.first}" if days.first == days.last else f"{days.first} to {days.last}"
 
 
-def _counted(files: int) -> str:
-    return "1 file" if files == 1 else f"{files} files"
+def _counted(count: int, noun: str = "file") -> str:
+    return f"1 {noun}" if count == 1 else f"{count} {_PLURALS.get(noun, f'{noun}s')}"
 
 
 def _s(files: int) -> str:

@@ -136,12 +136,18 @@ def _failure(instance: dg.DagsterInstance, record: AssetCheckExecutionRecord) ->
         check=record.key.name,
         digest=str(metadata[FAILING]),
         files=int(metadata[FAILING_FILES]),
+        noun=_noun(evaluation.metadata.get("files")),
         sample=_sample(evaluation.metadata.get("files")),
         what_to_do=str(metadata.get("what_to_do", "")),
         severe=evaluation.severity == dg.AssetCheckSeverity.ERROR,
         days=None if run is None else _days(run),
         run_id=record.run_id,
     )
+
+
+def _noun(named: object) -> str:
+    """Returns what a check's table is about, by its first column."""
+    return named.schema.columns[0].name if isinstance(named, dg.TableMetadataValue) else "file"
 
 
 def _sample(named: object) -> list[tuple[str, str]]:
