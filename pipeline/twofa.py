@@ -20,6 +20,7 @@ from catalog import heartbeats, twofa
 from catalog.listen import listening
 from catalog.twofa import CodeRequest
 from pipeline.icloud_account import Account, NoCodeAwaited, enter_code, utc_now
+from resources.icloud_errors import ICloudError
 from resources.redaction import hide
 
 MOST_WRONG = 3  # codes in one request; Apple locks an account after some more
@@ -106,6 +107,10 @@ class Answers:
                 accepted = enter_code(self.engine, self.account(request.account), answer.code, now=self.now)
             except NoCodeAwaited:
                 return Verdict.EXPIRED
+            except ICloudError:
+                # Apple may not have seen it, so the same one may be sent again.
+                self._tried.discard((request.id, answer.code))
+                raise
             twofa.set_update(held, request.id, answer.update_id)
             if accepted:
                 return Verdict.ACCEPTED
