@@ -78,6 +78,15 @@ def open_requests(connection: Connection) -> list[CodeRequest]:
     return [_request(row) for row in rows]
 
 
+def announced_since(connection: Connection, moment: datetime) -> list[CodeRequest]:
+    """Returns the requests since a moment that a message asks for, however they stand, the oldest first."""
+    rows = connection.execute(
+        text(f"SELECT {_COLUMNS} FROM twofa_requests WHERE message_id IS NOT NULL AND asked_at >= :moment ORDER BY id"),
+        {"moment": moment},
+    )
+    return [_request(row) for row in rows]
+
+
 def request(connection: Connection, request_id: int) -> CodeRequest | None:
     """Returns a request as it stands now."""
     row = connection.execute(text(f"SELECT {_COLUMNS} FROM twofa_requests WHERE id = :id"), {"id": request_id}).first()
