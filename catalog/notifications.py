@@ -121,6 +121,16 @@ def was_told(connection: Connection, key: str) -> bool:
     )
 
 
+def unresolved(connection: Connection, limit: int) -> tuple[int, list[tuple[datetime, str]]]:
+    """Returns how many notices hold, and when and by which title the newest of them were told."""
+    total: int = connection.execute(text("SELECT count(*) FROM notifications WHERE resolved_at IS NULL")).scalar_one()
+    rows = connection.execute(
+        text("SELECT at, title FROM notifications WHERE resolved_at IS NULL ORDER BY id DESC LIMIT :limit"),
+        {"limit": limit},
+    )
+    return total, [(row.at, row.title) for row in rows]
+
+
 def _resolve(connection: Connection, which: str, values: dict[str, str | None]) -> int:
     return connection.execute(
         text(f"UPDATE notifications SET resolved_at = now() WHERE resolved_at IS NULL AND {which}"), values

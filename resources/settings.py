@@ -173,6 +173,11 @@ class Settings(BaseSettings):
         return {name: entry for name, entry in self.destinations.items() if isinstance(entry, ICloudDestination)}
 
     @property
+    def tells_somebody(self) -> bool:
+        """Whether there is any channel for alerts."""
+        return self.telegram.is_connected or bool(self.notify.addresses)
+
+    @property
     def file(self) -> Path:
         """The settings file, whether or not it exists."""
         return self.home / layers.FILE_NAME

@@ -32,6 +32,8 @@ _COMMANDS = {
     "down": ("services", "End what `up` or an embedded database left running."),
     "env": ("services", "Print the environment for a plain `dagster dev`."),
     "status": ("report", "Say what the library holds and how far it is delivered."),
+    "bot": ("telegram", "Run the Telegram bot and send alerts, in the foreground."),
+    "telegram": ("telegram", "Connect the Telegram bot: find your chat."),
     "icloud": ("icloud", "Sign in to iCloud, look at the library, and say how it stands."),
     "history": ("report", "Tell the story of one file."),
     "acknowledge": ("report", "Say that you have seen that a file is damaged, rejected or missing."),
