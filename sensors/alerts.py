@@ -45,15 +45,9 @@ SEEN_CHECKS, SEEN_RUNS = "alerts_seen_checks", "alerts_seen_runs"
 PARTITION = "dagster/partition"
 
 
-def has_channel(settings: Settings) -> bool:
-    """Returns whether there is anywhere to tell something."""
-    telegram = settings.telegram
-    return (telegram.bot_token is not None and telegram.chat_id is not None) or bool(settings.notify.addresses)
-
-
 def alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     """Returns the sensors; none while there is nowhere to tell anything."""
-    return [check_alerts(), run_alerts(), health_alerts()] if has_channel(settings) else []
+    return [check_alerts(), run_alerts(), health_alerts()] if settings.tells_somebody else []
 
 
 def check_alerts() -> dg.SensorDefinition:
