@@ -224,7 +224,11 @@ class _Platform:
             host=self._host,
             port=self._port,
         )
-        return [*services, Service("bot", ["-m", "mediapipe_assets", "bot"], env)] if self._with_bot else services
+        if not self._with_bot:
+            return services
+        # Its links lead to the web UI that runs here, whatever the settings say.
+        bot_env = {**env, "MEDIAPIPE_WEB__PORT": str(self._port)}
+        return [*services, Service("bot", ["-m", "mediapipe_assets", "bot"], bot_env)]
 
     def _tick(self) -> None:
         self._watchdog.ensure()
