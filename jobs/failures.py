@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
-from dagster._core.errors import DagsterAssetCheckFailedError
+from dagster._core.errors import DagsterAssetCheckFailedError, DagsterExecutionInterruptedError
 
 OF_FAILURES = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
 # Errors of ours say in a sentence what is wrong; only those that nobody foresaw need their kind.
@@ -45,6 +45,15 @@ def only_checks_failed(events: Sequence[dg.DagsterEvent]) -> bool:
     errors = [getattr(event.event_specific_data, "error", None) for event in events if event.is_step_failure]
     return bool(errors) and all(
         error is not None and error.cls_name == DagsterAssetCheckFailedError.__name__ for error in errors
+    )
+
+
+def was_interrupted(events: Sequence[dg.DagsterEvent]) -> bool:
+    """Returns whether somebody asked the run's process to end, as `up` does with its runs when it ends."""
+    errors = [getattr(event.event_specific_data, "error", None) for event in events]
+    return any(
+        error is not None and _innermost(error).cls_name == DagsterExecutionInterruptedError.__name__
+        for error in errors
     )
 
 

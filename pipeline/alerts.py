@@ -149,14 +149,21 @@ def stalled(files: int, stages: Sequence[str], since: datetime) -> Notice:
     )
 
 
-def needs_person(state: AccountState) -> Notice:
-    """Returns what is told when Apple wants something that only a person can do."""
+def needs_person(state: AccountState, *, by_bot: bool) -> Notice:
+    """Returns what is told when Apple wants something that only a person can do.
+
+    Args:
+        state: Of the account.
+        by_bot: Whether there is a bot that can ask for a code.
+    """
+    what = state.needs_detail or state.needs
+    here = f"\nOr write /2fa {state.name} to the bot in Telegram." if by_bot and state.needs == "code" else ""
     return Notice(
         key=f"{account_prefix(state.name)}needs",
         topic="icloud",
         severity="critical",
         title=f"iCloud “{state.name}” waits for you",
-        body=f"{state.needs_detail or state.needs}\nUntil then nothing comes from this account and nothing goes there.",
+        body=f"{what}{here}\nUntil then nothing comes from this account and nothing goes there.",
     )
 
 

@@ -66,7 +66,7 @@ def look_at_accounts(platform: Platform, connection: Connection) -> list[Notice]
         if state.needs is None:
             resolve(connection, f"{alerts.account_prefix(account.name)}needs")
         elif twofa.open_request_of(connection, account.name) is None:  # the bot is not just asking for it
-            notices.append(alerts.needs_person(state))
+            notices.append(alerts.needs_person(state, by_bot=platform.settings.telegram.is_connected))
         step = trust_step(state, account.trust_days, platform.now())
         warning = trust_warning(state, account.trust_days, platform.now())
         due = alerts.trust_ends_soon(account.name, step, warning) if step is not None and warning is not None else None

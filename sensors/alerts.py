@@ -27,7 +27,7 @@ from catalog.failing import FAILING, FAILING_FILES
 from catalog.notifications import Notice, resolve, resolve_under, standing, tell, was_told
 from catalog.work import Scope
 from jobs.chain import CHAIN_JOB, KILLED, RANGE_END, RANGE_START, UNDER_WAY
-from jobs.failures import OF_FAILURES, failed_steps, only_checks_failed, why_it_failed
+from jobs.failures import OF_FAILURES, failed_steps, only_checks_failed, was_interrupted, why_it_failed
 from pipeline import alerts, health
 from pipeline.alerts import FailedCheck, FailedRun
 from pipeline.assembly import Platform
@@ -215,8 +215,8 @@ def _tell_end(
         return None
     logged = instance.all_logs(run.run_id, of_type=OF_FAILURES)
     events = [one.dagster_event for one in logged if one.dagster_event is not None]
-    if only_checks_failed(events):
-        return None  # the check is told
+    if only_checks_failed(events) or was_interrupted(events):
+        return None  # the check is told; who ends a run knows it
     found = FailedRun(
         root_id=run.root_run_id or run.run_id,
         run_id=run.run_id,

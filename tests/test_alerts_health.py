@@ -8,14 +8,17 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import Engine
 
 from catalog import heartbeats, icloud, twofa, work
 from catalog.logs import log_event
 from pipeline import alerts, health, switches
+from pipeline.assembly import Platform
 from pipeline.health import Disk
 from pipeline.planning import Shortage
 from tests.alerts_world import Watched, dagster_on_postgres, watched
+from tests.telegram_standin import TOKEN
 from tests.the_catalog import add_observation, engine, lease, migrated, server
 
 __all__ = ["dagster_on_postgres", "engine", "migrated", "server", "watched"]
@@ -155,6 +158,16 @@ def test_what_waits_for_a_person_or_for_apple_stalls_nothing_and_is_told_in_its_
     assert with_icloud.standing() == [] and len(with_icloud.told()) == 1
     pass_time(with_icloud, 20)
     assert with_icloud.standing() == ["stalled"]
+
+
+def test_where_there_is_a_bot_it_is_named_as_a_way_to_the_code(with_icloud: Watched) -> None:
+    settings = with_icloud.settings
+    telegram = settings.telegram.model_copy(update={"bot_token": SecretStr(TOKEN), "chat_id": 1})
+    with with_icloud.engine.begin() as connection:
+        icloud.set_account(connection, "icloud", needs="code", needs_detail="Apple wants a code.")
+    with_icloud.platform = Platform(settings.model_copy(update={"telegram": telegram}), with_icloud.engine)
+    with_icloud.tick(HEALTH)
+    assert "Or write /2fa icloud to the bot" in with_icloud.told()[0].body
 
 
 def test_while_the_bot_asks_for_a_code_nobody_is_told_beside_it_that_one_is_wanted(with_icloud: Watched) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.errors import DagsterExecutionInterruptedError
 
 from jobs.chain import CHAIN_JOB, KILLED, RANGE_END, RANGE_START
 from pipeline.failures import RunStopped
@@ -21,7 +23,7 @@ ELSEWHEN = {RANGE_START: "2020-01-01", RANGE_END: "2020-01-01"}
 MAY = {RANGE_START: "2024-05-01", RANGE_END: "2024-05-31"}
 
 
-def breaking(error: Exception) -> Any:
+def breaking(error: BaseException) -> Any:
     def do() -> None:
         raise error
 
@@ -187,4 +189,13 @@ def test_runs_that_a_person_ended_are_not_told(watched: Watched) -> None:
     run = dg.DagsterRun(job_name=CHAIN_JOB, status=dg.DagsterRunStatus.STARTED, tags=MAY)
     watched.instance.add_run(run)
     watched.instance.report_run_canceled(run)
+    assert watched.news(RUNS) == []
+
+
+def test_runs_whose_process_was_asked_to_end_are_not_told(watched: Watched) -> None:
+    watched.before_checks = breaking(DagsterExecutionInterruptedError())
+    with contextlib.suppress(DagsterExecutionInterruptedError):
+        watched.run()
+    (run,) = watched.instance.get_runs()
+    assert run.status == dg.DagsterRunStatus.FAILURE, "nobody had asked Dagster"
     assert watched.news(RUNS) == []
