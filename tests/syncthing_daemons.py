@@ -66,11 +66,10 @@ class Daemon:
     def start(self) -> None:
         """Starts it, and waits until it answers."""
         words = [self.program, "serve", f"--home={self.home}", "--no-browser", "--no-restart", "--logflags=3"]
-        log = open(self.home / "log.txt", "ab")
-        self.process = subprocess.Popen(
-            words, env=self._environment(), stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
-        )
-        log.close()
+        with open(self.home / "log.txt", "ab") as log:
+            self.process = subprocess.Popen(
+                words, env=self._environment(), stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+            )
         wait_until(self._answers, 60, f"{self.program} does not answer: {self.home / 'log.txt'}")
         self.device = self.get("system/status")["myID"]
 

@@ -1,6 +1,6 @@
 """Real Syncthing programs for the tests: the version of Debian 12 and that of Debian 13, from the distribution itself.
 
-They are unpacked into a folder, not installed. Where the machine has no apt, whatever `syncthing` is on the path is used.
+They are unpacked into a folder, not installed. Where the machine has no apt, the tests that need them are skipped.
 """
 
 from __future__ import annotations
