@@ -264,7 +264,8 @@ def _trusted() -> ssl.SSLContext | bool:
     bundle = ca_bundle()
     if isinstance(bundle, bool):
         return bundle
-    return ssl.create_default_context(**{"capath" if os.path.isdir(bundle) else "cafile": bundle})
+    folder = os.path.isdir(bundle)
+    return ssl.create_default_context(capath=bundle if folder else None, cafile=None if folder else bundle)
 
 
 def _said(answer: httpx.Response) -> str:
