@@ -33,6 +33,8 @@ class AccountState:
         code_phone: The phone that it went to, as Apple lists it.
         throttled_until: Until when Apple is left alone.
         throttled_count: How often in a row Apple asked for that.
+        full_until: Until when nothing is uploaded, because no room was left.
+        full_count: How often in a row there was none.
     """
 
     name: str
@@ -45,6 +47,8 @@ class AccountState:
     code_phone: Mapping[str, Any] | None = None
     throttled_until: datetime | None = None
     throttled_count: int = 0
+    full_until: datetime | None = None
+    full_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,23 @@ def calm_down(connection: Connection, name: str) -> None:
     )
 
 
+def forget_full(connection: Connection, name: str, by: datetime | None = None) -> None:
+    """Forgets that an account had no room left.
+
+    Args:
+        connection: The catalog.
+        name: The account.
+        by: Only when its pause is over by then; None in any case.
+    """
+    connection.execute(
+        text(
+            "UPDATE icloud_accounts SET full_until = NULL, full_count = 0, changed_at = now() "
+            "WHERE name = :name AND full_until <= coalesce(CAST(:by AS timestamptz), full_until)"
+        ),
+        {"name": name, "by": by},
+    )
+
+
 def try_to_own(connection: Connection, account: str) -> bool:
     """Takes the lease of an account's session in this database session; False while another process holds it."""
     held = connection.execute(
@@ -153,6 +174,22 @@ def begin_reading(connection: Connection, source: str) -> None:
         ),
         {"source": source},
     )
+
+
+def read_anew_in_time(connection: Connection, source: str, days: int) -> bool:
+    """Has the next sync read a library from the beginning, unless that was done some days ago or later.
+
+    Returns:
+        Whether it does.
+    """
+    forgotten = connection.execute(
+        text(
+            "UPDATE icloud_libraries SET sync_token = NULL WHERE source = :source AND sync_token IS NOT NULL "
+            "AND reading_since < now() - make_interval(days => :days)"
+        ),
+        {"source": source, "days": days},
+    )
+    return forgotten.rowcount > 0
 
 
 def set_sync_token(connection: Connection, source: str, token: str) -> None:

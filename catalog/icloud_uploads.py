@@ -120,6 +120,36 @@ def uploaded_masters(connection: Connection, destinations: Sequence[str], master
     return {row.master for row in rows} | (tried & set(masters))
 
 
+def doubt_deleted(connection: Connection, destinations: Sequence[str], names: Sequence[str]) -> None:
+    """Has uploads proven again of which the changes feed says that they left iCloud; until then they are no copies.
+
+    Args:
+        connection: The catalog.
+        destinations: Who uploads to that library.
+        names: Records that were deleted: assets, and masters that went with the last of theirs.
+    """
+    connection.execute(
+        text(
+            "UPDATE deliveries SET state = 'uploaded', reason = 'it was deleted in iCloud', replace_after = NULL, "
+            "changed_at = now() WHERE state = 'verified' AND destination = ANY(:destinations) "
+            "AND remote_ids ->> 'master' IS NOT NULL "
+            "AND (remote_ids ->> 'master' = ANY(:names) OR remote_ids ->> 'asset' = ANY(:names))"
+        ),
+        {"destinations": list(destinations), "names": list(names)},
+    )
+
+
+def begin_anew(connection: Connection, destination: str, reason: str) -> None:
+    """Takes every delivery back to its intent, because the destination is another account's library now."""
+    connection.execute(
+        text(
+            "UPDATE deliveries SET state = 'staged', remote_ids = '{}', evidence = NULL, evidence_at = NULL, "
+            "seen_at = NULL, reason = :reason, changed_at = now() WHERE destination = :destination"
+        ),
+        {"destination": destination, "reason": reason},
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Unseen:
     """An upload that the destination does not show yet."""

@@ -7,12 +7,12 @@ folder (`pipeline.icloud_import`), or copying from it (`pipeline.icloud_original
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, text
 
-from catalog.sources import ICLOUD_ORIGINALS
-from catalog.work import give_back
+from catalog.sources import ICLOUD_ORIGINALS, to_store_from
+from catalog.work import WorkQuery, give_back
 
 # A role tells that the version is Apple's checksum, and lets the index of those be used.
 _IN_ICLOUD = "s.role IS NOT NULL AND s.source = ANY(:sources) AND s.gone_at IS NULL"
@@ -42,6 +42,19 @@ class Amount:
 
     files: int
     bytes: int
+
+
+def to_bring(sources: Sequence[str], asked: list[str]) -> WorkQuery:
+    """Returns the observations in some libraries whose bytes are to come.
+
+    Args:
+        sources: The libraries.
+        asked: Those that Apple can be asked about; of the others only what lies on this machine is due. It is looked at
+            anew at each claim, so that whoever holds it may take a library out meanwhile.
+    """
+    waiting = to_store_from(sources, ICLOUD_ORIGINALS)
+    where = f"{waiting.where} AND (s.source = ANY(:asked) OR s.local_path IS NOT NULL)"
+    return replace(waiting, where=where, params={**waiting.params, "asked": asked})
 
 
 def sizes(connection: Connection, sources: Sequence[str]) -> set[int]:

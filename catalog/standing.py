@@ -1,7 +1,7 @@
 """Where each content stands, and which contents no longer stand anywhere.
 
 Belongs here: following an original that is left in its source, taking note that one is gone, and of the
-place where it stands again. Does not belong here: looking at a disk (`pipeline.originals`).
+place where it stands again. Does not belong here: looking at a disk (`pipeline.storing`).
 
 A content is missing when the file that it was left in is gone or holds other bytes, and no other file with
 its bytes is known. It stays in the catalog with all that was made and delivered of it.

@@ -499,6 +499,8 @@ icloud_accounts = Table(
     Column("code_phone", JSONB),
     _when("throttled_until", required=False),
     Column("throttled_count", Integer, nullable=False, server_default="0"),
+    _when("full_until", required=False),
+    Column("full_count", Integer, nullable=False, server_default="0"),
     _when("changed_at"),
     _one_of("needs", "code", "password", "unlock", "terms", "web_access", "security_key"),
     _one_of("code_by", "device", "sms"),

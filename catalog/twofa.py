@@ -78,6 +78,18 @@ def open_requests(connection: Connection) -> list[CodeRequest]:
     return [_request(row) for row in rows]
 
 
+def was_asked_since(connection: Connection, account: str, moment: datetime | None) -> bool:
+    """Returns whether a code was asked for after a moment, or ever."""
+    found = connection.execute(
+        text(
+            "SELECT 1 FROM twofa_requests WHERE account = :account "
+            "AND asked_at > coalesce(CAST(:moment AS timestamptz), '-infinity') LIMIT 1"
+        ),
+        {"account": account, "moment": moment},
+    )
+    return found.first() is not None
+
+
 def request(connection: Connection, request_id: int) -> CodeRequest | None:
     """Returns a request as it stands now."""
     row = connection.execute(text(f"SELECT {_COLUMNS} FROM twofa_requests WHERE id = :id"), {"id": request_id}).first()

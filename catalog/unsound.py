@@ -15,7 +15,7 @@ from sqlalchemy import Connection, text
 from catalog.findings import Named
 from catalog.work import Scope
 
-FINDINGS_LOCK = 0x6D70_0004
+FINDINGS_LOCK = 0x6D70_0006
 
 
 @dataclass(frozen=True, slots=True)

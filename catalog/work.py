@@ -300,6 +300,8 @@ class Left:
     Attributes:
         stage: Its name.
         waiting: Rows that were not tried yet, or that a run has in hand.
+        put_off: Those of them whose time has not come.
+        put_off_until: When the first of these is looked at again.
         failed: Rows that failed when they were last tried.
         given_up: Those of them that are not tried again by themselves.
         next_try: When the first of the others is tried again.
@@ -309,6 +311,8 @@ class Left:
 
     stage: str
     waiting: int
+    put_off: int
+    put_off_until: datetime | None
     failed: int
     given_up: int
     next_try: datetime | None
@@ -319,8 +323,10 @@ class Left:
 def left_over(connection: Connection, query: WorkQuery, max_attempts: int) -> Left:
     """Returns what is left to do at a stage, at any date."""
     ended = "w.error IS NOT NULL AND w.attempts >= :max_attempts"
+    put_off = "w.error IS NULL AND w.not_before > now()"
     statement = f"""
-        SELECT count(*) FILTER (WHERE w.error IS NULL) AS waiting, count(w.error) AS failed,
+        SELECT count(*) FILTER (WHERE w.error IS NULL) AS waiting, count(*) FILTER (WHERE {put_off}) AS put_off,
+            min(w.not_before) FILTER (WHERE {put_off}) AS put_off_until, count(w.error) AS failed,
             count(*) FILTER (WHERE {ended}) AS given_up,
             min(w.not_before) FILTER (WHERE w.error IS NOT NULL AND w.attempts < :max_attempts) AS next_try,
             min({query.date}) FILTER (WHERE {ended}) AS first, max({query.date}) FILTER (WHERE {ended}) AS last

@@ -26,6 +26,7 @@ from mediapipe_assets.assets.library import (
 )
 from mediapipe_assets.partitions import capture_days
 from mediapipe_assets.platform import PipelineResource, PlatformResource, home_is_set
+from resources import redaction
 from resources.settings import Settings, load_settings
 from sensors.folder import folder_sensor
 from sensors.icloud import icloud_sensor
@@ -89,5 +90,7 @@ def _warn_without_home() -> None:
         )
 
 
+# Here begins every process of Dagster's that runs code of ours: the code server and each run.
+redaction.install()
 _warn_without_home()
 defs = build_defs()

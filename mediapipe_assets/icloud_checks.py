@@ -59,9 +59,8 @@ def _judge_sign_in(platform: Platform, connection: Connection, _: Scope) -> dg.A
         elif warning := trust_warning(state, account.trust_days, platform.now()):
             rows.append((account.name, warning))
         elif state.throttled_until is not None and state.throttled_until > platform.now():
-            rows.append(
-                (account.name, f"Apple asked to be left alone until {state.throttled_until:%Y-%m-%d %H:%M} UTC")
-            )
+            until = f"{state.throttled_until:%Y-%m-%d %H:%M} UTC"
+            rows.append((account.name, f"left alone until {until}: Apple asked for fewer requests, or did not answer"))
     words = "Run: mediapipe-assets icloud login"
     return result_of(len(rows), ("account", "what"), rows, words, warn=lost == 0)
 

@@ -21,6 +21,7 @@ from mediapipe_assets.platform import PipelineResource, Redo
 from mediapipe_assets.tables import table
 from pipeline.failures import RunStopped
 from pipeline.stage import FAILED, StageReport, work_off
+from resources.redaction import redact
 
 LOG_EVERY_SECONDS = 10.0
 MB = 1_000_000
@@ -59,7 +60,7 @@ def run_stage(
         _look_again(context, pipeline, name)
         report = work_off(stage, run)
     except RunStopped as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
+        raise dg.Failure(redact(str(error)), allow_retries=False) from error
     with platform.engine.begin() as connection:
         logs.add_metrics(connection, context.run_id, name, report.metrics())
         days = logs.figures_by_day(connection, context.run_id, name)

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from catalog import config, deliveries, left_out, renditions, sidecars, sources, work
+from catalog import config, deliveries, icloud_uploads, left_out, renditions, sidecars, sources, work
 from catalog.bundles import LIBRARY, to_sort
 from catalog.media import DEDUPLICATED, to_deduplicate
 from catalog.migrate import migrate, newest_version, schema_version
@@ -33,12 +33,13 @@ from pipeline.icloud import ICloudLibraries
 from pipeline.icloud_delivery import ICloudStagedStage, ICloudUploadedStage, ICloudVerifiedStage
 from pipeline.icloud_sidecars import ICloudSidecarsStage
 from pipeline.library import LibraryStage
-from pipeline.originals import OriginalsStage, SourceRoot
+from pipeline.originals import OriginalsStage
 from pipeline.recheck import LOOKS, Rechecked, recheck
 from pipeline.release import ReleaseStage
 from pipeline.roots import check_roots, ensure_roots
 from pipeline.run import clean_up_after_dead_runs
 from pipeline.stage import Stage
+from pipeline.storing import SourceRoot
 from resources.archive import ArchiveFolder
 from resources.folder import is_there
 from resources.icloud_destination import ICloudPhotos
@@ -47,6 +48,7 @@ from resources.settings import ArchiveDestination, Settings
 
 STEPS = ("staged", "uploaded", "verified")
 PLACES = "places_of_destinations"  # where each was at the last start of a command
+APPLE_IDS = "apple_ids_of_destinations"  # whose library each was then
 
 
 def utc_now() -> datetime:
@@ -167,7 +169,7 @@ class Platform:
                 self.date_rules(),
             ),
             sources.ICLOUD_ORIGINALS: lambda: self.icloud.originals_stage(
-                self.roots, self._source_roots, settings.compute.ingest_timeout_seconds, self.date_rules()
+                self.roots, self._source_roots, settings.compute.ingest_timeout_seconds
             ),
             DEDUPLICATED: lambda: DeduplicationStage(
                 self.roots,
@@ -201,7 +203,9 @@ class Platform:
             rules = self.icloud.rules(name)
             return {
                 staged: lambda: ICloudStagedStage(destination, rules, compressing=bool(self.tiers)),
-                uploaded: lambda: ICloudUploadedStage(destination, rules, self.originals, self.roots),
+                uploaded: lambda: ICloudUploadedStage(
+                    destination, rules, self.originals, self.roots, self.icloud.room(name)
+                ),
                 verified: lambda: ICloudVerifiedStage(destination, rules, self.originals, self.roots),
             }
         return {
@@ -247,9 +251,12 @@ class Platform:
         """
         rules = ClaimRules(lease_id=0, redo=redo, max_attempts=self.settings.runs.max_attempts)
         days: set[date] = set()
+        # What waits for room there is due once that is asked for again.
+        full = [] if redo == "all" else [deliveries.stage_name(name, "uploaded") for name in self.icloud.without_room()]
         with self.engine.connect() as connection:
             for query in self.queries(aged=aged):
-                days.update(work.due_dates(connection, query, rules))
+                if query.stage not in full:
+                    days.update(work.due_dates(connection, query, rules))
             for name, entry in self._archives.items() if unseen else ():
                 old = deliveries.longest_unseen(connection, name, entry.recheck_days, LOOKS)
                 days.update(one.partition_date for one in old)
@@ -278,6 +285,7 @@ class Platform:
             ensure_roots(connection, self.roots)
             self._tell_new_destinations(connection)
             self._doubt_moved_destinations(connection)
+            self._begin_anew_at_other_accounts(connection)
         self.clean_up()
 
     def prepare_to_look(self) -> None:
@@ -352,3 +360,17 @@ class Platform:
                 was, now = (f"{one['path']} ({one['disk']})" for one in (before, place))
                 deliveries.doubt_everything(connection, name, f"it moved from {was} to {now} and is proven anew")
         config.set_config(connection, PLACES, known | places)
+
+    def _begin_anew_at_other_accounts(self, connection: Any) -> None:
+        """What one Apple ID's library holds says nothing of another's, though the destination has kept its name."""
+        known = config.get_config(connection, APPLE_IDS) or {}
+        now = {
+            name: self.icloud.accounts[self.settings.icloud_destinations[name].account].apple_id.casefold()
+            for name in self.icloud.destinations
+        }
+        for name, apple_id in now.items():
+            if known.get(name, apple_id) != apple_id:
+                icloud_uploads.begin_anew(connection, name, "the destination belongs to another Apple ID now")
+                left_out.queue_again(connection, name)
+        if known | now != known:
+            config.set_config(connection, APPLE_IDS, known | now)

@@ -1,7 +1,7 @@
 """Deduplication: every content once, bundles formed, pairs that look alike proposed.
 
 Belongs here: the stage `deduplicated_media`. Exact duplicates are recognised when they are stored
-(`pipeline.originals`); here nothing is merged and nothing is deleted. Does not belong here: what
+(`pipeline.storing`); here nothing is merged and nothing is deleted. Does not belong here: what
 belongs together (`pipeline.bundling`).
 """
 

@@ -1,7 +1,7 @@
 """Discovery: what a folder holds that the catalog does not know, and what has left it.
 
 Belongs here: comparing a listing with the catalog in bulk, dating what is new, and recognising a
-source that is away. Does not belong here: hashing, decoding, or storing (`pipeline.originals`).
+source that is away. Does not belong here: hashing, decoding, or storing (`pipeline.storing`).
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from media.files import ContentMismatch, RootAway, SourceChanged
 from resources.compute import WorkerDied
+from resources.redaction import redact
 
 
 class RunStopped(Exception):
@@ -62,7 +63,14 @@ def _database_is_away(error: DBAPIError) -> bool:
 
 
 def in_words(error: BaseException) -> str:
-    """Returns one sentence that says why a file failed and what to do."""
+    """Returns one sentence that says why a file failed and what to do, as text that may be stored: no secret is in it.
+
+    It may name a file whose name is no text, which PostgreSQL refuses: and a run must not end over its own words.
+    """
+    return redact(_sentence(error)).encode(errors="replace").decode().replace("\0", "")
+
+
+def _sentence(error: BaseException) -> str:
     from resources.icloud_download import DownloadError
     from resources.icloud_errors import ICloudError
 

@@ -16,16 +16,17 @@ from typing import Any
 from sqlalchemy import Engine
 
 from catalog import icloud
-from pipeline import icloud_account, icloud_originals, icloud_sync
+from pipeline import icloud_account, icloud_originals, icloud_sync, twofa
 from pipeline.discovery import DateRules
 from pipeline.icloud_account import Account
 from pipeline.icloud_delivery import Rules
 from pipeline.icloud_originals import ICloudOriginalsStage
+from pipeline.icloud_room import Room
 from pipeline.icloud_sync import Synced
-from pipeline.originals import SourceRoot
+from pipeline.storing import SourceRoot
 from resources.icloud import PERSONAL, ICloud
 from resources.icloud_destination import ICloudPhotos
-from resources.icloud_errors import ICloudError
+from resources.icloud_errors import ICloudError, NeedsPerson
 from resources.settings import ICloudSource, Settings, account_of
 
 SHARED_PREFIX = "SharedSync-"
@@ -94,19 +95,42 @@ class ICloudLibraries:
         """Returns the account that a library is read with."""
         return self.accounts[account_of(library, self.settings.icloud_sources[library])]
 
-    def sync(self, name: str, rules: DateRules, *, seconds: float | None = None, wait_seconds: float = 0.0) -> Done:
-        """Signs in and reads what changed in a library.
+    def sync(
+        self,
+        name: str,
+        rules: DateRules,
+        *,
+        seconds: float | None = None,
+        wait_seconds: float = 0.0,
+        patient: Callable[[str], None] | None = None,
+    ) -> Done:
+        """Signs in and reads what changed in a library. When Apple wants a code, the bot asks for it.
 
         Args:
             name: The source's name.
             rules: How dates become partitions.
             seconds: See `pipeline.icloud_sync.sync`.
             wait_seconds: How long to wait for another process that speaks for the account.
+            patient: Told that a person was asked for a code, which is waited for then; None waits for nobody.
 
         Raises:
             ICloudError: Apple is away, asks for patience, or for something that only a person can do.
         """
         account = self.account(name)
+        try:
+            return self._sync(name, account, rules, seconds, wait_seconds)
+        except NeedsPerson as error:
+            until = twofa.ask_person(self.engine, account, error, now=self.now)
+            if until is None or patient is None:
+                raise
+            patient(
+                f"{account.name}: Apple wants a code. The bot asks for it; it is waited for until {until:%H:%M} UTC."
+            )
+            if not twofa.wait_for_code(self.engine, account.name, now=self.now):
+                raise
+        return self._sync(name, account, rules, seconds, wait_seconds)
+
+    def _sync(self, name: str, account: Account, rules: DateRules, seconds: float | None, wait_seconds: float) -> Done:
         with icloud_account.signed_in(self.engine, account, wait_seconds=wait_seconds, now=self.now) as client:
             library = icloud_sync.Library(name, account.apple_id.casefold(), self._zone(name, account, client))
             ours = [
@@ -115,10 +139,10 @@ class ICloudLibraries:
                 if entry.account == account.name
             ]
             found = icloud_sync.sync(self.engine, client, library, rules, ours=ours, seconds=seconds)
-            return Done(found, client.requests, client.received)
+            return Done(found, client.session.requests, client.session.received)
 
     def originals_stage(
-        self, roots: Mapping[str, Path], folders: Mapping[str, SourceRoot], seconds: float, rules: DateRules
+        self, roots: Mapping[str, Path], folders: Mapping[str, SourceRoot], seconds: float
     ) -> ICloudOriginalsStage:
         """Returns the stage that downloads, freshly made for one run."""
         libraries = {
@@ -126,10 +150,10 @@ class ICloudLibraries:
             for name, entry in self.sources.items()
         }
         accounts = {
-            name: icloud_originals.Account(self._opener(account), self._remembering(account))
+            name: icloud_originals.Account(self._opener(account), self._remembering(account), self._asking(account))
             for name, account in self.accounts.items()
         }
-        return ICloudOriginalsStage(roots, folders, libraries, accounts, seconds, rules)
+        return ICloudOriginalsStage(roots, folders, libraries, accounts, seconds)
 
     @property
     def destinations(self) -> dict[str, ICloudPhotos]:
@@ -140,6 +164,17 @@ class ICloudLibraries:
                 account = self.accounts[entry.account]
                 found[name] = ICloudPhotos(name, account.apple_id, entry.deliver, self._opener(account))
         return found
+
+    def room(self, destination: str) -> Room:
+        """Returns what is known of the room at a destination."""
+        account = self.settings.icloud_destinations[destination].account
+        return Room(self.engine, account, destination, self.now)
+
+    def without_room(self) -> dict[str, str]:
+        """Returns the destinations to which nothing is sent for want of room, each with the words for it."""
+        enabled = [name for name, entry in self.settings.icloud_destinations.items() if entry.enabled]
+        lacking = {name: self.room(name).lacking() for name in enabled}
+        return {name: one.reason for name, one in lacking.items() if one is not None}
 
     def rules(self, destination: str) -> Rules:
         """Returns what goes to a destination."""
@@ -184,6 +219,16 @@ class ICloudLibraries:
             icloud_account.remember(self.engine, account.name, error, self.now())
 
         return told
+
+    def _asking(self, account: Account) -> Callable[[ICloudError], bool]:
+        def code_comes(error: ICloudError) -> bool:
+            try:
+                asked = twofa.ask_person(self.engine, account, error, now=self.now)
+            except ICloudError:
+                return False  # what Apple said first is what a person is told
+            return asked is not None and twofa.wait_for_code(self.engine, account.name, now=self.now)
+
+        return code_comes
 
 
 def session_folder(home: Path, account: str) -> Path:

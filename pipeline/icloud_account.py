@@ -1,7 +1,8 @@
 """Who may speak to an Apple account, and when: one owner at a time, and long silences when Apple asks for them.
 
 Belongs here: the lease of an account's session, the circuit breaker that outlives a restart, and the code in two
-steps. Does not belong here: the requests (`resources.icloud`), or what the feed says (`pipeline.icloud_sync`).
+steps. Does not belong here: the sign-in itself (`resources.icloud_session`), the requests (`resources.icloud`), or what
+the feed says (`pipeline.icloud_sync`).
 """
 
 from __future__ import annotations
@@ -18,14 +19,18 @@ from sqlalchemy import Connection, Engine
 
 from catalog import icloud, twofa
 from catalog.icloud import AccountState
-from resources.icloud import CodeSent, ICloud
-from resources.icloud_errors import Away, ICloudError, NeedsPerson, Throttled
+from pipeline.icloud_room import remember_full
+from resources.icloud import ICloud
+from resources.icloud_errors import Away, ICloudError, NeedsPerson, QuotaFull, SignedInForNothing, Throttled
+from resources.icloud_session import AppleSession, CodeSent
+from resources.redaction import hide, redact
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
 FIRST_SILENCE = timedelta(minutes=15)
 LONGEST_SILENCE = timedelta(hours=12)
+LONGEST_ASKED = timedelta(days=1)  # what a server names beyond that is a mistake, and would silence us for years
 PAUSE_AFTER_NO_ANSWER = timedelta(minutes=2)  # a sign-in that nobody answers is no reason for a login loop
 CODE_LIVES = timedelta(minutes=10)
 CODE_PAUSE = timedelta(minutes=2)  # a person with two phones should not be flooded
@@ -51,8 +56,8 @@ class LeftAlone(Throttled):
         super().__init__((until - now).total_seconds())
         self.until = until
         self.args = (
-            f"Apple asked for fewer requests, so it is left alone until {until:%Y-%m-%d %H:%M} UTC. It goes on by "
-            "itself then; nothing is lost.",
+            "Apple asked for fewer requests, or did not answer, so it is left alone until "
+            f"{until:%Y-%m-%d %H:%M} UTC. It goes on by itself then; nothing is lost.",
         )
 
 
@@ -93,8 +98,8 @@ def utc_now() -> datetime:
 @contextlib.contextmanager
 def owned(
     engine: Engine, account: Account, *, wait_seconds: float = 0.0, now: Callable[[], datetime] = utc_now
-) -> Iterator[ICloud]:
-    """Holds the lease of an account's session, and yields a client that is not yet signed in.
+) -> Iterator[AppleSession]:
+    """Holds the lease of an account's session, and yields it, not yet signed in.
 
     What Apple says about the account while the block runs is remembered.
 
@@ -108,37 +113,38 @@ def owned(
         AccountBusy: Another process holds it.
         LeftAlone: Apple asked for fewer requests, and that time has not passed.
     """
-    with engine.connect() as session:
-        _take_lease(session, account.name, wait_seconds)
+    with engine.connect() as lease:
+        _take_lease(lease, account.name, wait_seconds)
         try:
             with engine.connect() as connection:
                 state = icloud.account_state(connection, account.name)
             if state.throttled_until is not None and state.throttled_until > now():
                 raise LeftAlone(state.throttled_until, now())
-            client = ICloud(account.apple_id, account.password, account.folder, page_size=account.page_size)
             try:
-                yield client
+                yield AppleSession(account.apple_id, account.password, account.folder)
             except ICloudError as error:
                 remember(engine, account.name, error, now())
                 raise
         finally:
-            icloud.disown(session, account.name)
+            icloud.disown(lease, account.name)
 
 
 @contextlib.contextmanager
 def signed_in(
     engine: Engine, account: Account, *, wait_seconds: float = 0.0, now: Callable[[], datetime] = utc_now
 ) -> Iterator[ICloud]:
-    """Like `owned`, with a client that Apple has accepted. No code is ever sent by this.
+    """Like `owned`, and yields a client that Apple has accepted. No code is ever sent by this.
 
     Raises:
         NeedsPerson: Apple wants something that only a person can do.
     """
     with engine.connect() as connection:
         _refuse_hopeless(icloud.account_state(connection, account.name))
-    with owned(engine, account, wait_seconds=wait_seconds, now=now) as client:
+    with owned(engine, account, wait_seconds=wait_seconds, now=now) as session:
+        with engine.connect() as connection:  # whoever was waited for may have learnt it just now
+            _refuse_hopeless(icloud.account_state(connection, account.name))
         try:
-            client.sign_in()
+            session.sign_in()
         except Away:
             _leave_alone(engine, account.name, now(), PAUSE_AFTER_NO_ANSWER, None)
             raise
@@ -146,7 +152,7 @@ def signed_in(
             icloud.set_account(
                 connection, account.name, needs=None, needs_detail=None, signed_in_at=now(), throttled_until=None
             )
-        yield client
+        yield ICloud(session, page_size=account.page_size)
         with engine.begin() as connection:
             icloud.calm_down(connection, account.name)
 
@@ -176,16 +182,16 @@ def ask_for_code(
     Raises:
         NeedsPerson: Something else than a code is needed.
     """
-    with owned(engine, account, wait_seconds=30.0, now=now) as client:
+    with owned(engine, account, wait_seconds=30.0, now=now) as session:
         if renew and _code_under_way(engine, account, now()) is None:
-            client.forget_trust()
+            session.forget_trust()
         try:
-            client.sign_in()
+            session.sign_in()
         except NeedsPerson as error:
             if error.need not in ("code", "security_key"):
                 raise
             if error.need == "security_key":
-                client.touch_security_key()
+                session.touch_security_key()
                 _signed_in_by_person(engine, account, now())
                 return None
         else:
@@ -199,7 +205,7 @@ def ask_for_code(
             with engine.begin() as connection:
                 twofa.open_request(connection, account.name, now(), now() + CODE_LIVES)
             return earlier
-        sent = client.ask_for_code()
+        sent = session.ask_for_code()
         with engine.begin() as connection:
             icloud.set_account(
                 connection,
@@ -232,12 +238,13 @@ def enter_code(engine: Engine, account: Account, code: str, *, now: Callable[[],
     Raises:
         NoCodeAwaited: No code was asked for, or it was too long ago.
     """
-    with owned(engine, account, wait_seconds=30.0, now=now) as client:
+    hide(code)
+    with owned(engine, account, wait_seconds=30.0, now=now) as session:
         with engine.connect() as connection:
             state = icloud.account_state(connection, account.name)
         if state.code_by is None or state.code_asked_at is None or now() - state.code_asked_at > CODE_LIVES:
             raise NoCodeAwaited
-        if not client.enter_code(code, CodeSent(state.code_by, state.code_phone)):  # type: ignore[arg-type]
+        if not session.enter_code(code, CodeSent(state.code_by, state.code_phone)):  # type: ignore[arg-type]
             return False
         _signed_in_by_person(engine, account, now())
         return True
@@ -301,9 +308,13 @@ def remember(engine: Engine, name: str, error: ICloudError, now: datetime) -> No
     """Writes what an error says about the account, so that the next process knows before it asks."""
     if isinstance(error, NeedsPerson):
         with engine.begin() as connection:
-            icloud.set_account(connection, name, needs=error.need, needs_detail=str(error))
+            icloud.set_account(connection, name, needs=error.need, needs_detail=redact(str(error)))
     if isinstance(error, Throttled) and not isinstance(error, LeftAlone):
         _leave_alone(engine, name, now, FIRST_SILENCE, error.retry_after)
+    if isinstance(error, QuotaFull):
+        remember_full(engine, name, now)
+    if isinstance(error, SignedInForNothing):
+        _leave_alone(engine, name, now, PAUSE_AFTER_NO_ANSWER, None)
 
 
 def _leave_alone(engine: Engine, name: str, now: datetime, first: timedelta, retry_after: float | None) -> None:
@@ -314,7 +325,7 @@ def _leave_alone(engine: Engine, name: str, now: datetime, first: timedelta, ret
 
 
 def silence(count: int, retry_after: float | None, first: timedelta = FIRST_SILENCE) -> timedelta:
-    """Returns how long Apple is left alone: at least as long as it says, and twice as long each time in a row.
+    """Returns how long Apple is left alone: as long as it says, up to a day, and twice as long each time in a row.
 
     Args:
         count: How often in a row Apple had asked for that before.
@@ -322,4 +333,6 @@ def silence(count: int, retry_after: float | None, first: timedelta = FIRST_SILE
         first: How long the first time.
     """
     own = min(LONGEST_SILENCE, first * float(2 ** min(count, 10)))
-    return max(own, timedelta(seconds=retry_after)) if retry_after is not None else own
+    if retry_after is None:
+        return own
+    return max(own, timedelta(seconds=min(retry_after, LONGEST_ASKED.total_seconds())))

@@ -21,6 +21,7 @@ from catalog.icloud_uploads import MemberFacts
 from catalog.paths import from_text
 from media.files import hash_file
 from pipeline.deliver import LEFT_OUT, LEFT_OUT_COUNT, StagedStage, UploadedStage, VerifiedStage
+from pipeline.icloud_room import Room
 from pipeline.icloud_sync import assembled
 from pipeline.run import Run
 from pipeline.stage import Outcome
@@ -130,11 +131,24 @@ class ICloudUploadedStage(UploadedStage):
     _destination: ICloudPhotos
 
     def __init__(
-        self, destination: ICloudPhotos, rules: Rules, originals: Mapping[str, Path], roots: Mapping[str, Path]
+        self,
+        destination: ICloudPhotos,
+        rules: Rules,
+        originals: Mapping[str, Path],
+        roots: Mapping[str, Path],
+        room: Room,
     ) -> None:
-        """Takes the destination, what goes there, and where our files stand; see `UploadedStage`."""
+        """Takes the destination, what goes there, where our files stand (see `UploadedStage`), and the room there."""
         super().__init__(destination, originals, roots)
         self._rules = rules
+        self._room = room
+
+    def begin(self, run: Run) -> None:
+        """Looks whether the account was found full a while ago: then nothing is claimed and Apple is not asked."""
+        super().begin(run)
+        if run.redo == "all":
+            self._room.ask_at_once()
+        self._stopped = self._room.lacking()
 
     def task(self, item: Delivery, run: Run) -> Task | None:
         """Uploads the file, or finds that a killed run did."""
@@ -144,12 +158,12 @@ class ICloudUploadedStage(UploadedStage):
     def _send(self, item: Delivery, intent: Intent, run: Run) -> Acknowledgement | Withheld:
         """Works in the stage's thread, with transactions of its own."""
         with run.engine.begin() as connection:
-            if not item.remote_ids:
+            intent = replace(intent, remote_ids=self._known_ids(connection, item))
+            if "asset" not in intent.remote_ids:
                 # It may have become the half of a Live Photo since, or have come to iCloud by another way.
                 reason = _why_left_out(connection, item.bundle_member_id, self._rules, self._destination.deliver_what)
                 if reason is not None:
                     return Withheld(reason, False)
-            intent = replace(intent, remote_ids=self._known_ids(connection, item))
             facts = icloud_uploads.facts_of(connection, item.bundle_member_id)
 
         def journal(ids: Mapping[str, object]) -> None:
@@ -181,6 +195,8 @@ class ICloudUploadedStage(UploadedStage):
     def record(self, connection: Connection, item: Delivery, result: Any, run: Run) -> Outcome:
         """Writes the acknowledgement, or that it does not go there after all."""
         if not isinstance(result, Withheld):
+            if not result.recovered:
+                self._room.found(connection)
             return super().record(connection, item, result, run)
         name, day = self._destination.name, item.partition_date
         deliveries.withdraw_intent(connection, item.id)

@@ -3,9 +3,9 @@
 A file whose bytes lie on this machine already (`pipeline.icloud_import`) is copied from there; where they have changed
 or gone since, it is downloaded like any other.
 
-Belongs here: the stage `icloud_originals`. What becomes of a file once its bytes are here is the same as for a folder's
-(`pipeline.originals`). Does not belong here: what is in iCloud (`pipeline.icloud_sync`), or how bytes come over the
-network (`resources.icloud_download`).
+Belongs here: the stage `icloud_originals`: how the bytes of what is due come to this machine. Does not belong here:
+what becomes of a file once they are here (`pipeline.storing`), what is in iCloud (`pipeline.icloud_sync`), or how bytes
+come over the network (`resources.icloud_download`).
 """
 
 from __future__ import annotations
@@ -19,30 +19,28 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
 
-from catalog import icloud, media, sources, standing
+from catalog import icloud, local_copies, media, sources, standing
 from catalog.paths import from_text
 from catalog.sources import SourceFile
 from catalog.work import WorkQuery
-from media.files import ContentMismatch, SourceChanged, copy_to_part, make_folder_below
-from media.ingest import ingest
+from media.files import ContentMismatch, SourceChanged, copy_to_part
 from pipeline import layout
-from pipeline.discovery import DateRules
 from pipeline.icloud_sync import parts_of
-from pipeline.originals import Item, OriginalsStage, SourceRoot, Step
 from pipeline.run import Run
 from pipeline.stage import Outcome
+from pipeline.storing import Item, SourceRoot, StoringStage
 from resources import icloud_download
 from resources.compute import Task
 from resources.delivery import NotNow
 from resources.icloud import ICloud
 from resources.icloud_download import Downloader, Fetched, Refused, Wanted
-from resources.icloud_errors import Away, ICloudError, Throttled
+from resources.icloud_errors import Away, ICloudError, NeedsPerson, Throttled
 from resources.icloud_records import Part, download_url, listed_checksum
 
 INCOMING = ".incoming"  # on the originals' own disk, so that a whole file gets its place by a rename
@@ -71,10 +69,12 @@ class Account:
     Attributes:
         session: Opens a session that Apple has accepted.
         refused: Told what Apple answered in place of what was asked for, so that the next process knows.
+        code_comes: Where it was a code that Apple wants: has a person asked for it, waits, and says whether it came.
     """
 
     session: Session
     refused: Callable[[ICloudError], None]
+    code_comes: Callable[[ICloudError], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class ICloudItem(Item):
 
     kept: int | None = None
     where: Part | None = None
-    url: str | None = None
+    url: str | None = field(default=None, repr=False)
     changed: bool = False
     asked_at: float = 0.0
     local: Path | None = None
@@ -104,7 +104,7 @@ class ICloudItem(Item):
     fetched: Fetched | None = None
 
 
-class ICloudOriginalsStage(OriginalsStage):
+class ICloudOriginalsStage(StoringStage[ICloudItem]):
     """Downloads what was observed in iCloud, proves it, and stores it like any other original."""
 
     name = sources.ICLOUD_ORIGINALS
@@ -116,7 +116,6 @@ class ICloudOriginalsStage(OriginalsStage):
         libraries: Mapping[str, Library],
         accounts: Mapping[str, Account],
         seconds: float,
-        rules: DateRules,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Sets the stage up; nobody is signed in before there is something to download.
@@ -127,15 +126,13 @@ class ICloudOriginalsStage(OriginalsStage):
             libraries: The sources, by name.
             accounts: The accounts, by name.
             seconds: What one file may take to decode.
-            rules: How dates become partitions.
             clock: Monotonic seconds, for the age of addresses.
         """
-        super().__init__(roots, folders, seconds, rules)
+        super().__init__(roots, folders, seconds)
         self._libraries = libraries
         self._accounts = accounts
         self._clock = clock
-        self._open = contextlib.ExitStack()
-        self._sessions: dict[str, ICloud] = {}
+        self._sessions: dict[str, tuple[contextlib.ExitStack, ICloud]] = {}
         self._downloads = max((one.downloads for one in libraries.values()), default=1)
         self._downloader: Downloader | None = None
         self._threads: ThreadPoolExecutor | None = None
@@ -146,8 +143,8 @@ class ICloudOriginalsStage(OriginalsStage):
         self._swept = False
 
     def query(self, run: Run) -> WorkQuery:
-        """Returns the observations that wait; of a library whose account is refused, none any more."""
-        return replace(sources.to_store_from([], self.name), params={"sources": self._asked})
+        """Returns the observations that wait; of a library whose account is refused, only what lies here already."""
+        return local_copies.to_bring(list(self._libraries), self._asked)
 
     def load(self, connection: Connection, ids: Sequence[int], run: Run) -> Sequence[ICloudItem]:
         """Reads the observations, and asks Apple for addresses of those whose bytes are nowhere here."""
@@ -166,33 +163,20 @@ class ICloudOriginalsStage(OriginalsStage):
             self._address(library, [item for item in wanted if item.file.source == library], connection)
         return items
 
-    def pause(self) -> str | None:
-        """Returns why nothing more is claimed in this run: Apple is away, or wants something, for every account."""
+    def held_up(self) -> str | None:
+        """Returns why no more is downloaded in this run: Apple is away, or wants something, for every account."""
         return None if self._asked else " ".join(dict.fromkeys(self._refused.values())) or None
 
     def window(self, run: Run) -> int:
         """Returns how many files may be under way: those that come over the line, and those that are looked at."""
         return 2 * self._downloads + super().window(run)
 
-    def task(self, item: Item, run: Run) -> Task | None:
+    def task(self, item: ICloudItem, run: Run) -> Task | None:
         """Looks at the bytes once they are here; there is nothing to do for bytes that are kept already."""
-        assert isinstance(item, ICloudItem)
-        if item.kept is not None:
-            return None
-        if item.hashes is not None:
-            return super().task(item, run)
-        make_folder_below(self._roots[layout.ORIGINALS], item.path.parent)
-        options = {
-            "known": list(item.known),
-            "thumbnail": str(self._thumbnail(item)),
-            "tag": run.tag,
-            "decode": item.step is Step.ALL,
-        }
-        return Task(ingest, (str(item.path), None), options)
+        return None if item.kept is not None else super().task(item, run)
 
-    def submit(self, task: Task, item: Item, run: Run) -> Future[Any]:
+    def submit(self, task: Task, item: ICloudItem, run: Run) -> Future[Any]:
         """Has the bytes brought by a thread; when they are all here, `again` hands them to a worker."""
-        assert isinstance(item, ICloudItem)
         if item.fetched is not None:
             return super().submit(task, item, run)
         if self._threads is None:
@@ -228,9 +212,8 @@ class ICloudOriginalsStage(OriginalsStage):
         _date(item)
         return fetched
 
-    def again(self, item: Item, run: Run, result: Any, tries: int) -> Task | None:
+    def again(self, item: ICloudItem, run: Run, result: Any, tries: int) -> Task | None:
         """Fetches a file again whose address had ended, or whose copy on this machine is no longer Apple's."""
-        assert isinstance(item, ICloudItem)
         if isinstance(result, Fetched):
             item.fetched = result
             return self.task(item, run)
@@ -242,9 +225,8 @@ class ICloudOriginalsStage(OriginalsStage):
             return self.task(item, run)
         return super().again(item, run, result, tries - 1)
 
-    def record(self, connection: Connection, item: Item, result: Any, run: Run) -> Outcome:
+    def record(self, connection: Connection, item: ICloudItem, result: Any, run: Run) -> Outcome:
         """Stores the original, once its bytes as they lie on the disk have been hashed to what Apple says."""
-        assert isinstance(item, ICloudItem)
         if item.kept is not None:
             return self._duplicate(connection, item, item.kept, "the same content is kept already", run)
         proven = item.fetched is None or item.fetched.proven
@@ -260,9 +242,9 @@ class ICloudOriginalsStage(OriginalsStage):
         return outcome if outcome.note else replace(outcome, note=item.no_copy)
 
     def _log(
-        self, connection: Connection, run: Run, item: Item, event: str, kept: int | None, detail: str | None
+        self, connection: Connection, run: Run, item: ICloudItem, event: str, kept: int | None, detail: str | None
     ) -> None:
-        if isinstance(item, ICloudItem) and item.fetched is not None and not item.fetched.proven:
+        if item.fetched is not None and not item.fetched.proven:
             detail = f"{detail}; {_UNPROVEN}" if detail else _UNPROVEN
         super()._log(connection, run, item, event, kept, detail)
 
@@ -273,7 +255,8 @@ class ICloudOriginalsStage(OriginalsStage):
         if self._threads is not None:
             self._threads.shutdown(wait=True, cancel_futures=True)
         super().close()
-        self._open.close()
+        for account in list(self._sessions):
+            self._leave(account)
 
     def _held(self, connection: Connection, file: SourceFile) -> int | None:
         """Returns the content that has Apple's checksum, while its file stands: it need not be downloaded."""
@@ -307,9 +290,9 @@ class ICloudOriginalsStage(OriginalsStage):
         named = [item for item in items if item.where is not None]
         if state is None or self._libraries[library].account in self._refused:
             return
+        names = list(dict.fromkeys(item.where.record for item in named if item.where))
         try:
-            names = list(dict.fromkeys(item.where.record for item in named if item.where))
-            found = self._session(self._libraries[library].account).lookup(state.zone, names)
+            found = self._looked_up(self._libraries[library].account, state.zone, names)
         except ICloudError as error:
             self._stop(self._libraries[library].account, error)
             return
@@ -338,10 +321,26 @@ class ICloudOriginalsStage(OriginalsStage):
                 self._find_parts(connection, [item])
             self._address(item.file.source, [item], connection)
 
+    def _looked_up(self, account: str, zone: Mapping[str, Any], names: Sequence[str]) -> Mapping[str, Any]:
+        """Asks Apple for records; where a person has to bring a code first, once more when it has come."""
+        try:
+            return self._session(account).lookup(zone, names)
+        except NeedsPerson as error:
+            self._leave(account)  # who hands the code in needs the session
+            self._accounts[account].refused(error)
+            if not self._accounts[account].code_comes(error):
+                raise
+        return self._session(account).lookup(zone, names)
+
     def _session(self, account: str) -> ICloud:
         if account not in self._sessions:
-            self._sessions[account] = self._open.enter_context(self._accounts[account].session())
-        return self._sessions[account]
+            stack = contextlib.ExitStack()
+            self._sessions[account] = stack, stack.enter_context(self._accounts[account].session())
+        return self._sessions[account][1]
+
+    def _leave(self, account: str) -> None:
+        if account in self._sessions:
+            self._sessions.pop(account)[0].close()
 
 
 def _copied(item: ICloudItem, local: Path) -> Fetched:
@@ -353,17 +352,17 @@ def _copied(item: ICloudItem, local: Path) -> Fetched:
     """
     try:
         if not stat.S_ISREG(os.lstat(local).st_mode):
-            raise NoCopyHere(f"{local} is no file any more, so it was downloaded")
+            raise NoCopyHere(f"{item.file.local_path} is no file any more, so it was downloaded")
         hashes = copy_to_part(local, item.path)
     except (OSError, SourceChanged) as error:
         item.path.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno in _NO_PLACE:
             raise
         words = error.strerror if isinstance(error, OSError) else "it changes"
-        raise NoCopyHere(f"{local} cannot be read any more ({words}), so it was downloaded") from error
+        raise NoCopyHere(f"{item.file.local_path} cannot be read any more ({words}), so it was downloaded") from error
     if (hashes["apple_checksum"], hashes["size"]) != (item.file.version, item.file.size):
         item.path.unlink()
-        raise NoCopyHere(f"{local} has other bytes than when it was compared, so it was downloaded")
+        raise NoCopyHere(f"{item.file.local_path} has other bytes than when it was compared, so it was downloaded")
     _date(item)
     return Fetched(hashes["size"], hashes["apple_checksum"], proven=True, received=0)
 

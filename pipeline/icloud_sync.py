@@ -29,6 +29,7 @@ from resources.icloud_records import Asset, Part, Record, asset_of, read_record
 
 LAST_NS = 2**63 - 1  # in the year 2262; a broken date may lie beyond
 MOST_ROUNDS = 10  # a library that changes faster than it can be read is complete enough; the next sync goes on
+DAYS_TO_READ_ANEW = 7  # while Apple counts more photos than it has listed
 MOST_REFUSALS = 4  # of its own tokens by Apple, in one sync
 _NO_ORIGINAL = (
     "iCloud lists it without its original; open it once on the phone or on icloud.com, then it is tried again"
@@ -146,13 +147,18 @@ def _finish(engine: Engine, feed: Feed, library: Library, recorder: _Recorder, f
     assert state is not None
     count = feed.count(library.zone) if recorder.pages or state.complete_at is None else state.apple_count
     with engine.begin() as connection:
-        if state.complete_at is None and (count is None or count <= icloud.count_met(connection, library.name)):
-            # Where Apple counts more than its feed has listed, the feed is what lacks something.
+        met = icloud.count_met(connection, library.name)
+        if state.complete_at is None and (met > 0 if count is None else count <= met):
+            # Where Apple counts more than its feed has listed, the feed is what lacks something; and where it counts
+            # nothing, in a shared library, a feed that lists nothing at all is not believed alone.
             recorder.bury(connection, icloud.unseen_records(connection, library.name))
         found.apple_count = count
         found.counted = icloud.count_live(connection, library.name)
         found.assets = icloud.count_assets(connection, library.name)
         icloud.record_sync(connection, library.name, count)
+        if count is not None and count > found.counted:
+            # The changes alone would never bring what the feed once left out.
+            icloud.read_anew_in_time(connection, library.name, DAYS_TO_READ_ANEW)
         sources.record_listing(connection, library.name, found.assets)
 
 
@@ -230,6 +236,7 @@ class _Recorder:
         self._news = {one.name for one in told if _says_something_else(one, before.get(one.name))}
         self._settle(connection, before, told, buried)
         self._make_sidecars_due(connection, [one for one in told if one.name in self._news], buried)
+        self._doubt_uploads(connection, [one.name for one in records.values() if one.gone or one.fields.get("deleted")])
 
     def bury(self, connection: Connection, names: Sequence[str]) -> None:
         """Records that some records left iCloud."""
@@ -237,6 +244,12 @@ class _Recorder:
         buried = icloud.bury_records(connection, self._source, names)
         self._settle(connection, before, [], buried)
         self._make_sidecars_due(connection, [], buried)
+        self._doubt_uploads(connection, names)
+
+    def _doubt_uploads(self, connection: Connection, deleted: Sequence[str]) -> None:
+        """What we sent and a person deleted is no proven copy any more."""
+        if self._ours and deleted:
+            icloud_uploads.doubt_deleted(connection, self._ours, deleted)
 
     def _settle(
         self,

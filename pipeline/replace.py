@@ -11,6 +11,7 @@ the next: the old file is either in its place still, or gone from it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -41,7 +42,8 @@ def release_replaced(
         folder: Its folder.
         new: What is delivered now.
         old: What it replaces.
-        candidates: Who else may hold the bytes of the old one.
+        candidates: Who else may hold the bytes of the old one. A witness that knows files by another checksum than
+            ours, as Apple does, is shown the old file itself, to compute its own of exactly these bytes.
         copies_needed: How many must be proven.
         day: The day that names the folder in the trash.
 
@@ -62,8 +64,11 @@ def release_replaced(
         "rendition",
         held_by=destination.name,
     )
+    shown_to = [
+        replace(one, intent=replace(one.intent, source=str(doomed.path), size=doomed.size)) for one in candidates
+    ]
     try:
-        proof = prove(doomed, candidates, copies_needed)
+        proof = prove(doomed, shown_to, copies_needed)
     except NotProven as error:
         return {"reason": f"the rendition that it replaces stays: {error}"}
     place = destination.release(proof, old.remote_path, day)

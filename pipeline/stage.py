@@ -111,6 +111,10 @@ class Stage(ABC, Generic[Item]):
         """Returns why nothing more is claimed in this run, None while all is well."""
         return None
 
+    def held_up(self) -> str | None:
+        """Returns why not all that was due could be done; as here, what ended the claims early."""
+        return self.pause()
+
     def close(self) -> None:
         """Ends what the stage holds open, however the run ends; what is under way in its thread is waited for."""
         if self._thread is not None:
@@ -198,7 +202,7 @@ def work_off(stage: Stage[Item], run: Run) -> StageReport:
             for item, result in worked:
                 _settle(stage, run, session, item, result, report)
                 run.progress(stage.name, report.done, total, time.monotonic() - start)
-    if (reason := stage.pause()) is not None:
+    if (reason := stage.held_up()) is not None:
         report.notes.insert(0, (stage.name, reason))
     report.seconds = time.monotonic() - start
     return report

@@ -16,10 +16,12 @@ from enum import Enum
 
 from sqlalchemy import Engine
 
-from catalog import heartbeats, twofa
+from catalog import heartbeats, icloud, twofa
 from catalog.listen import listening
 from catalog.twofa import CodeRequest
-from pipeline.icloud_account import Account, NoCodeAwaited, enter_code, utc_now
+from pipeline.icloud_account import Account, NoCodeAwaited, ask_for_code, enter_code, utc_now
+from resources.icloud_errors import ICloudError, NeedsPerson
+from resources.redaction import hide
 
 MOST_WRONG = 3  # codes in one request; Apple locks an account after some more
 BOT_SILENCE = timedelta(seconds=90)
@@ -80,6 +82,7 @@ class Answers:
         Raises:
             ICloudError: Apple is away, or wants something else by now.
         """
+        hide(answer.code)
         now = self.now()
         with self.engine.begin() as connection:
             if twofa.has_answered(connection, answer.update_id):
@@ -123,12 +126,41 @@ def cancel(engine: Engine, request_id: int) -> bool:
         return twofa.end(connection, request_id, "canceled")
 
 
-def is_answerable(engine: Engine, account: str, now: datetime) -> bool:
-    """Returns whether it is worth waiting for a code: one is asked for, and a bot is there that hears the answer."""
-    with engine.connect() as connection:
-        request = twofa.open_request_of(connection, account)
+def ask_person(
+    engine: Engine, account: Account, error: ICloudError, *, now: Callable[[], datetime] = utc_now
+) -> datetime | None:
+    """Has Apple send a code to a person whom the bot asks for it, once for each time that the trust ended.
+
+    Nobody is asked when no bot is there to hear the answer, nor again when an earlier question went unanswered: a
+    person asks for another code when it suits them.
+
+    Args:
+        engine: The catalog.
+        account: Whose session; nobody may hold it.
+        error: What Apple answered.
+        now: The clock.
+
+    Returns:
+        Until when the answer may come; None when nobody is asked.
+
+    Raises:
+        ICloudError: Apple sends none.
+    """
+    if not isinstance(error, NeedsPerson) or error.need != "code":
+        return None
+    with engine.begin() as connection:
+        twofa.expire(connection, now())
         beat = heartbeats.last_beat(connection, heartbeats.BOT)
-    return request is not None and request.expires_at > now and beat is not None and now - beat < BOT_SILENCE
+        request = twofa.open_request_of(connection, account.name)
+        trusted = icloud.account_state(connection, account.name).trusted_at
+        asked = twofa.was_asked_since(connection, account.name, trusted)
+    if beat is None or now() - beat > BOT_SILENCE:
+        return None
+    if request is None and not asked:
+        ask_for_code(engine, account, now=now)
+        with engine.connect() as connection:
+            request = twofa.open_request_of(connection, account.name)
+    return None if request is None else request.expires_at
 
 
 def wait_for_code(

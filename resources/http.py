@@ -1,13 +1,12 @@
-"""What all web requests of the platform share: whose certificates they trust, and what their log may not tell.
+"""What all web requests of the platform share: whose certificates they trust, and what of an address may be told.
 
-Belongs here: the certificates, the log, how long a server asks to be left alone. Does not belong here: a session, and
-what is asked of whom (one module for each outside system). Proxies need nothing from us: requests reads HTTPS_PROXY
-and NO_PROXY itself.
+Belongs here: the certificates, addresses, how long a server asks to be left alone. Does not belong here: a session,
+what is asked of whom (one module for each outside system), and the log (`resources.redaction`). Proxies need nothing
+from us: requests reads HTTPS_PROXY and NO_PROXY itself.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from datetime import UTC, datetime
@@ -16,8 +15,6 @@ from email.utils import parsedate_to_datetime
 # The first two as requests reads them; SSL_CERT_FILE is what everything else on the machine goes by, and
 # requests alone ignores it.
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
-# urllib3 prints the address of each request here: with `debug`, and some troubles as a warning.
-_LOGGERS = ("urllib3.connectionpool", "urllib3.connection", "urllib3.poolmanager", "urllib3.util.retry")
 _NUMBER = re.compile(r"\d{1,9}", re.ASCII)
 _QUERY = re.compile(r"\?[^\s\"'<>]+")
 
@@ -45,25 +42,8 @@ def ca_bundle() -> str | bool:
 
 
 def without_queries(words: str) -> str:
-    """Cuts what follows the `?` of every address in a text."""
+    """Cuts what follows the `?` of every address in a text: a signed address opens a photo to whoever reads it."""
     return _QUERY.sub("?…", words)
-
-
-class _WithoutQueries(logging.Filter):
-    """Cuts what follows the `?` of an address: a signed address opens a photo to whoever reads it."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = without_queries(record.getMessage()), ()
-        return True
-
-
-_without_queries = _WithoutQueries()
-
-
-def keep_queries_out_of_logs() -> None:
-    """Has the log lines about requests end an address at its `?`. To be called before the first request."""
-    for name in _LOGGERS:
-        logging.getLogger(name).addFilter(_without_queries)
 
 
 def retry_after(text: str, now: datetime) -> float | None:

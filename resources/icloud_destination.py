@@ -29,7 +29,16 @@ from resources.delivery import (
     OnNewRendition,
 )
 from resources.icloud import PERSONAL, ICloud, ToUpload
-from resources.icloud_errors import Away, ICloudError, QuotaFull, Rejected, StillIndexing, Throttled, Withdrawn
+from resources.icloud_errors import (
+    Away,
+    ICloudError,
+    QuotaFull,
+    Rejected,
+    SignedInForNothing,
+    StillIndexing,
+    Throttled,
+    Withdrawn,
+)
 
 TREES = {"original": "originals", "rendition": "renditions"}
 # Apple shows an upload 14 to 20 seconds later, and at times much later.
@@ -133,10 +142,11 @@ class ICloudPhotos:
         """
         checksum = _checksum(intent)
         with self._speaking() as client:
-            if not intent.remote_ids:
-                self._leave_out_what_is_there(client, unless)
-            elif (known := self._found(client, intent)) is not None:
+            if (known := self._found(client, intent)) is not None:
                 return known
+            # What is journalled may never have been sent, and the original may have come to iCloud since.
+            if not intent.remote_ids or not client.lookup(PERSONAL, [checksum]):
+                self._leave_out_what_is_there(client, unless)
             if journal is not None:
                 journal({"master": checksum})
             taken = intent.taken or datetime.fromtimestamp(os.stat(intent.source).st_mtime, UTC)
@@ -168,7 +178,7 @@ class ICloudPhotos:
             Why that was not possible, None when all is well.
 
         Raises:
-            NotNow: Apple cannot be asked.
+            NotNow: Apple cannot be asked, or has no room even for that.
         """
         relations = {f"{asset}-IN-{album}": album for album in looks.albums}
         with self._speaking() as client:
@@ -179,6 +189,8 @@ class ICloudPhotos:
                     if operations:
                         client.modify(PERSONAL, operations)
                     return None
+                except QuotaFull as error:
+                    raise NotNow(f"it is there; its favourite and albums wait: {error}", HOURS) from error
                 except Rejected as error:
                     # Somebody changed the same records just now: what they are then is looked up once more.
                     if error.code not in _CONFLICTS or not tries_left:
@@ -201,7 +213,8 @@ class ICloudPhotos:
 
     def _leave_out_what_is_there(self, client: ICloud, unless: Sequence[str]) -> None:
         if unless and client.lookup(PERSONAL, unless):
-            raise LeftOut("iCloud holds its original already")
+            # A master alone does not prove a living photo.
+            raise LeftOut("iCloud has its original already, among its photos or in Recently Deleted")
 
     def _found(self, client: ICloud, intent: Intent) -> Acknowledgement | None:
         """Returns what an earlier upload came to, None when it has to be repeated.
@@ -241,7 +254,8 @@ class ICloudPhotos:
             self._lost = self._lost + 1 if isinstance(error, Away) else 0
             self._give_up(error)
             # One line that is lost may be the fault of one large file; two in a row are not.
-            once = isinstance(error, Away) and not isinstance(error, StillIndexing) and self._lost < _LOST_IN_A_ROW
+            line = isinstance(error, Away) and not isinstance(error, StillIndexing | SignedInForNothing)
+            once = line and self._lost < _LOST_IN_A_ROW
             raise NotNow(str(error), _rest(error), stops=not once) from error
         self._lost = 0
 
@@ -313,7 +327,9 @@ def _rest(error: ICloudError) -> float:
     """Returns for how many seconds there is no use in asking again."""
     if isinstance(error, Throttled):
         return max(error.retry_after or 0.0, PATIENCE)
-    if isinstance(error, QuotaFull | Withdrawn):
+    if isinstance(error, QuotaFull):
+        return 0.0  # it is the account that rests, whichever file is next
+    if isinstance(error, Withdrawn):
         return HOURS
     return LINE_LOST if isinstance(error, Away) and not isinstance(error, StillIndexing) else PATIENCE
 

@@ -1,9 +1,9 @@
 """Fetches files by the signed addresses that iCloud hands out, and proves them to be Apple's bytes.
 
 Belongs here: one file from its address to a whole, synced part; resuming; what each refusal means. Does not
-belong here: where addresses come from (`resources.icloud`), which files are due, when to try again, the final name.
+belong here: the part itself (`resources.icloud_part`), where addresses come from (`resources.icloud`), which files are
+due, when to try again, the final name.
 
-The temporary file grows as the body comes, a block at a time, so that memory does not grow with the file.
 A file counts only once its size and its checksum are what Apple announced. An address is a secret: whoever has it
 has the photo. None is in a message, a `repr` or a log line; errors of requests, which quote it, do not leave here.
 """
@@ -11,16 +11,13 @@ has the photo. None is in a message, a `repr` or a log line; errors of requests,
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import re
-import stat
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.cookiejar import DefaultCookiePolicy
-from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import urljoin, urlsplit
@@ -32,9 +29,10 @@ from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError
 from urllib3.exceptions import TimeoutError as ReadTimeout
 
-from media.apple_checksum import AppleChecksum, is_comparable
-from media.files import CHUNK, write_all
-from resources.http import ca_bundle, keep_queries_out_of_logs, retry_after
+from media.apple_checksum import is_comparable
+from media.files import CHUNK
+from resources.http import ca_bundle, retry_after
+from resources.icloud_part import Part, opened
 
 RESUMES = 4  # in one fetch; a file that needs more waits for its next turn, and goes on from where it stands
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 4.0  # seconds
@@ -165,7 +163,6 @@ class Downloader:
         Raises:
             CertificatesMissing: The environment names trusted certificates that are not there.
         """
-        keep_queries_out_of_logs()
         self._on_throttled = on_throttled
         self._now = now
         self._closed = threading.Event()
@@ -197,13 +194,13 @@ class Downloader:
             OSError: The part cannot be written.
         """
         proven = is_comparable(wanted.checksum)
-        with _opened(wanted.part, resume=proven) as part:
+        with opened(wanted.part, resume=proven) as part:
             if self._attempt(wanted, part):
                 part.begin_again()
                 if wrong := self._attempt(wanted, part):
                     wanted.part.unlink()
                     raise WrongBytes(f"Apple's server gives other bytes than Apple announces: {wrong}. None are kept.")
-            _sync(wanted.part, part)
+            part.sync()
         return Fetched(part.count, part.checksum(), proven, part.received)
 
     def close(self) -> None:
@@ -223,7 +220,7 @@ class Downloader:
     ) -> None:
         self.close()
 
-    def _attempt(self, wanted: Wanted, part: _Part) -> str:
+    def _attempt(self, wanted: Wanted, part: Part) -> str:
         """Brings a part to its end, and returns what is wrong with it then; empty when it is the file."""
         try:
             self._complete(wanted, part)
@@ -233,7 +230,7 @@ class Downloader:
             return "the checksum differs"
         return ""
 
-    def _complete(self, wanted: Wanted, part: _Part) -> None:
+    def _complete(self, wanted: Wanted, part: Part) -> None:
         lost = self._go_on(wanted, part)
         for earlier in range(RESUMES):
             if not lost:
@@ -243,7 +240,7 @@ class Downloader:
         if lost:
             raise ConnectionLost(_lost_sentence(part.count, wanted.size, lost))
 
-    def _go_on(self, wanted: Wanted, part: _Part) -> str:
+    def _go_on(self, wanted: Wanted, part: Part) -> str:
         """Asks once for what is missing, and returns why it broke off; empty when nothing is missing any more."""
         if part.count == wanted.size > 0:
             return ""
@@ -254,7 +251,7 @@ class Downloader:
                 raise ConnectionLost(_lost_sentence(part.count, wanted.size, "the run is ending"))
             return self._request(wanted, part)
 
-    def _request(self, wanted: Wanted, part: _Part) -> str:
+    def _request(self, wanted: Wanted, part: Part) -> str:
         failure: Exception | None = None
         try:
             response = self._ask(wanted.url.replace(_FILE_NAME, "file"), part.headers())
@@ -309,7 +306,7 @@ class Downloader:
             return f"Apple's server stumbled ({status})"
         raise Refused(f"Apple's server refused the download ({status}).")
 
-    def _receive(self, response: requests.Response, wanted: Wanted, part: _Part) -> str:
+    def _receive(self, response: requests.Response, wanted: Wanted, part: Part) -> str:
         _place(response, wanted, part)
         with self._under_way(response.raw):
             body = _Body(response.raw)
@@ -364,7 +361,7 @@ def _may_follow(origin: str, target: str) -> bool:
     return here.scheme == there.scheme and (here.scheme == "https" or here.netloc == there.netloc)
 
 
-def _place(response: requests.Response, wanted: Wanted, part: _Part) -> None:
+def _place(response: requests.Response, wanted: Wanted, part: Part) -> None:
     """Makes a part ready for the body of an answer, which may start elsewhere than was asked for."""
     if response.status_code == 206:
         match = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
@@ -433,94 +430,3 @@ class _Body:
         except _NETWORK as error:
             self.lost = _why_lost(error)
             return b""
-
-
-class _Part:
-    """The temporary file, which is hashed as it grows.
-
-    Attributes:
-        count: Bytes that stand in it.
-        received: Bytes that came from the network, those of discarded attempts included.
-        version: What the server calls this state of the file (its ETag).
-    """
-
-    def __init__(self, file: FileIO, *, vouched: bool) -> None:
-        """Takes an open file, empty or to be read back, and whether a checksum vouches for it in the end."""
-        self.count = 0
-        self.received = 0
-        self.version = ""
-        self._file = file
-        self._vouched = vouched
-        self._sum = AppleChecksum()
-
-    def headers(self) -> dict[str, str]:
-        """Returns what asks for the rest of it."""
-        if not self.count:
-            return {}
-        headers = {"Range": f"bytes={self.count}-"}
-        if not self._vouched and self.version.startswith('"'):
-            # No checksum would tell if the file was another one by now.
-            headers["If-Range"] = self.version
-        return headers
-
-    def write(self, block: bytes) -> None:
-        """Adds bytes."""
-        write_all(self._file, memoryview(block))
-        self._sum.update(block)
-        self.count += len(block)
-
-    def begin_again(self) -> None:
-        """Throws away all that is in it."""
-        self._file.seek(0)
-        self._file.truncate()
-        self._sum = AppleChecksum()
-        self.count = 0
-
-    def checksum(self) -> str:
-        """Returns the Apple checksum of what is in it."""
-        return self._sum.value()
-
-    def sync(self) -> None:
-        """Has the disk hold what is in it."""
-        os.fsync(self._file.fileno())
-
-    def read_back(self) -> None:
-        """Hashes what an earlier attempt left in it."""
-        buffer = memoryview(bytearray(CHUNK))
-        while length := self._file.readinto(buffer):
-            self._sum.update(buffer[:length])
-            self.count += length
-
-
-def _sync(path: Path, part: _Part) -> None:
-    try:
-        part.sync()
-    except OSError:
-        # What the disk refused may still look whole in memory; nobody should resume it.
-        path.unlink(missing_ok=True)
-        raise
-
-
-@contextlib.contextmanager
-def _opened(path: Path, *, resume: bool) -> Iterator[_Part]:
-    left = resume and _is_resumable(path)
-    if not left:
-        path.unlink(missing_ok=True)
-    with open(path, "r+b" if left else "x+b", buffering=0) as file:
-        part = _Part(file, vouched=resume)
-        if left:
-            part.read_back()
-        yield part
-
-
-def _is_resumable(path: Path) -> bool:
-    """Returns whether a part of ours is there, and makes it writable, as a crash may have left it read-only."""
-    try:
-        found = os.lstat(path)
-    except FileNotFoundError:
-        return False
-    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
-        return False
-    if not found.st_mode & stat.S_IWUSR:
-        path.chmod(stat.S_IMODE(found.st_mode) | stat.S_IWUSR)
-    return True

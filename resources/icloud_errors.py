@@ -43,6 +43,12 @@ _SETTLE_FIRST = (
     "needs. Sign in at icloud.com once and follow what it asks, then run: mediapipe-assets icloud login"
 )
 
+# Of these, nothing was asked: pyicloud has no password to send.
+NONE_SET = (
+    "No password is set for this Apple ID. Set MEDIAPIPE_ICLOUD__PASSWORD_FILE or MEDIAPIPE_ICLOUD__PASSWORD (for a "
+    "source of another name MEDIAPIPE_SOURCES__<NAME>__PASSWORD_FILE), then run: mediapipe-assets icloud login"
+)
+
 
 class ICloudError(Exception):
     """Apple did not do what was asked."""
@@ -76,6 +82,14 @@ class Throttled(ICloudError):
 
 class Away(ICloudError):
     """No answer came, or none that says anything: the next try may be answered."""
+
+
+class SignedInForNothing(Away):
+    """Apple takes the sign-in and refuses what comes after it: signing in once more mends nothing."""
+
+    def __init__(self) -> None:
+        """Takes nothing."""
+        super().__init__("Apple takes the sign-in and refuses the requests. It is tried again later.")
 
 
 class SessionLost(ICloudError):
@@ -209,7 +223,9 @@ def _failed_login(error: BaseException, status: int | None, retry_after: float |
     code = code if isinstance(code, int) else status
     if code in _LATER:
         return Throttled(retry_after)
-    if code in (401, None) or str(error) == "No password set":
+    if str(error) == "No password set":
+        return NeedsPerson("password", NONE_SET)
+    if code in (401, None):
         return NeedsPerson("password")
     if code == 403:
         return NeedsPerson("unlock")

@@ -1,114 +1,25 @@
-"""PostgreSQL: the server that this platform brings along, and what it asks of any other one.
+"""PostgreSQL: the server that this platform brings along, shared by every process that works on a home.
 
-Belongs here: starting and stopping the embedded server in a home folder, who holds it, waiting for a server,
-its URL in one form, dump and restore. Does not belong here: tables and queries (`catalog`), settings, Dagster.
+Belongs here: when it is started and stopped: with its first user, and after its last. Does not belong here: its process
+(`resources.postgres_server`), who its users are (`resources.postgres_leases`), speaking to any server
+(`resources.postgres_access`), tables and queries (`catalog`), settings, Dagster.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
-import json
-import os
-import platform
-import re
-import shutil
-import signal
-import stat
-import subprocess
-import tempfile
-import threading
-import time
-import uuid
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
-import psutil
-
-from media.files import atomic_write, fsync_folder, make_folder
-from resources.mounts import mounted
-from resources.postgres_access import MARKER, PORT, SUPERUSER, embedded_url, ensure_database
-from resources.postgres_home import (
-    HomeRefused,
-    refuse_missing_database,
-    refuse_mount,
-    refuse_other_owner,
-    refuse_other_version,
-)
-from resources.postgres_tools import (
-    Account,
-    DatabaseUnavailable,
-    as_account,
-    binaries,
-    let_account_reach,
-    logger,
-    run_tool,
-    server_account,
-    tool_environment,
-)
-
-START_TIMEOUT = 300.0  # recovery after a power cut may read all of max_wal_size from a slow disk
-BUSY_TIMEOUT = 30.0  # after kill -9 of the server its last children need a moment to let go of the data
-STOP_TIMEOUT = 60.0
-LOG_LIMIT = 5 << 20
-SERVER_LOCK = ".postgres-server"
-HIDDEN_TIMEOUT = 3.0  # a server that just ended lets go of its lock in a moment
-SOCKET_PATH_LIMIT = 100  # sun_path has 108 bytes on Linux and 104 on macOS
-_PLAIN_PATH = re.compile(r"[A-Za-z0-9_./+-]+")
-_BUSY_WORDS = ("pre-existing shared memory block", "is still in use", "could not open lock file")
-# A home server's memory is for pictures, not for the database: about 100 MiB with Dagster's connections.
-SERVER_SETTINGS: Mapping[str, str] = {
-    "listen_addresses": "",
-    "port": str(PORT),
-    "unix_socket_permissions": "0700",
-    "max_connections": "100",
-    "shared_buffers": "64MB",
-    "work_mem": "8MB",
-    "maintenance_work_mem": "64MB",
-    "effective_cache_size": "512MB",
-    "huge_pages": "off",
-    "io_method": "sync",
-    "max_parallel_workers_per_gather": "0",
-    "max_worker_processes": "2",
-    "autovacuum_max_workers": "2",
-    "jit": "off",
-    "fsync": "on",
-    "full_page_writes": "on",
-    "synchronous_commit": "on",
-    "wal_level": "minimal",
-    "max_wal_senders": "0",
-    "max_wal_size": "512MB",
-    "checkpoint_timeout": "15min",
-    "timezone": "UTC",
-    "lc_messages": "C",  # the retry below reads the server's words
-    "log_min_messages": "warning",
-    "log_line_prefix": "%m [%p] ",
-    # The statement and the row that failed hold a person's words, and where their photos were taken.
-    "log_min_error_statement": "panic",
-    "log_error_verbosity": "terse",
-    "logging_collector": "off",
-}
-
-
-@dataclass(frozen=True)
-class _Postmaster:
-    """What `postmaster.pid` says."""
-
-    pid: int
-    socket_dir: str
-    ready: bool
+from resources.postgres_access import embedded_url
+from resources.postgres_leases import Leases
+from resources.postgres_server import START_TIMEOUT, STOP_TIMEOUT, Server
 
 
 class EmbeddedPostgres:
     """The PostgreSQL server of one home folder, shared by every process that works on it.
 
-    Each user of the server holds a lease: a file that the kernel keeps locked while its process lives. The last
-    living holder stops the server; the lease of a killed holder frees itself. A lock around each decision to start
-    or stop lets any number of processes do this at once.
+    Each user of the server holds a lease, and the last living holder stops the server.
 
     A lease belongs to the process that took it; do not carry the object over a fork.
     """
@@ -120,16 +31,11 @@ class EmbeddedPostgres:
             home: The home folder. It is created by the first `acquire`.
         """
         self.home = Path(home).expanduser().resolve()
-        self.data = self.home / "database"
-        self.log = self.home / "logs" / "postgres.log"
-        self._run = self.home / "run"
-        self._leases = self._run / "leases"
-        self._held = self._run / "postgres.held"
-        self._marker = self.home / MARKER
-        self._lease: int | None = None
-        self._lease_path: Path | None = None
+        self._server = Server(self.home)
+        self._leases = Leases(self.home)
+        self.data = self._server.data
+        self.log = self._server.log
         self._count = 0
-        self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> str:
         return self.acquire()
@@ -147,9 +53,8 @@ class EmbeddedPostgres:
             DatabaseUnavailable: The server did not start.
         """
         with self._mutex():
-            url = self._start()
-            if self._lease is None:
-                self._take_lease()
+            url = self._server.start()
+            self._leases.take()
             self._count += 1
         return url
 
@@ -164,20 +69,20 @@ class EmbeddedPostgres:
         with self._mutex():
             self._count -= 1
             if self._count == 0:
-                self._drop_lease()
+                self._leases.drop()
             if stop_if_last:
                 self._stop_if_unused()
 
     def ensure_running(self) -> str:
         """Starts the server again if it died under the leases of its users; returns the URL."""
         with self._mutex():
-            return self._start()
+            return self._server.start()
 
     def hold(self) -> str:
         """Starts the server without a lease, to stay until `stop` or a restart of the machine; returns the URL."""
         with self._mutex():
-            url = self._start()
-            _write_text(self._held, _boot_id())
+            url = self._server.start()
+            self._leases.hold()
         return url
 
     def stop(self) -> bool:
@@ -186,11 +91,11 @@ class EmbeddedPostgres:
         Returns:
             False when no server ran.
         """
-        if not self._run.is_dir():
+        if not self._leases.exist():
             return False
         with self._mutex():
-            self._held.unlink(missing_ok=True)
-            return self._stop()
+            self._leases.let_go()
+            return self._server.stop()
 
     def stop_if_unused(self) -> bool:
         """Stops a server that a killed holder left behind.
@@ -198,414 +103,37 @@ class EmbeddedPostgres:
         Returns:
             True when a server was stopped; False when none ran, or somebody holds it.
         """
-        if not self._run.is_dir():
+        if not self._leases.exist():
             return False
         with self._mutex():
             return self._stop_if_unused()
 
     def is_running(self) -> bool:
         """Says whether the server of this home runs and takes connections."""
-        postmaster = self._postmaster()
+        postmaster = self._server.postmaster()
         return postmaster is not None and postmaster.ready
 
     def url(self) -> str | None:
         """Returns the URL of the running server's database, or None when none runs; takes no lease."""
-        postmaster = self._postmaster()
+        postmaster = self._server.postmaster()
         return embedded_url(postmaster.socket_dir) if postmaster is not None and postmaster.ready else None
 
     def pid(self) -> int | None:
         """Returns the server's process id, or None when none runs."""
-        postmaster = self._postmaster()
+        postmaster = self._server.postmaster()
         return postmaster.pid if postmaster is not None else None
 
     def holders(self) -> list[int]:
         """Returns the ids of the living processes that hold a lease."""
-        if not self._leases.is_dir():
-            return []
-        living = (path for path in self._leases.glob("*.lease") if not _is_free(path))
-        return sorted({int(path.name.split("-")[0]) for path in living})
+        return self._leases.holders()
 
     def is_held(self) -> bool:
         """Says whether `hold` keeps the server until `stop`; a restart of the machine ends that."""
-        return self._held.is_file() and self._held.read_text(encoding="utf-8") == _boot_id()
+        return self._leases.is_held()
 
-    # --- leases ---
-
-    @contextlib.contextmanager
-    def _mutex(self) -> Iterator[None]:
-        handle = self._open_mutex()
-        try:
-            _lock_within(handle, START_TIMEOUT + STOP_TIMEOUT)
-            yield
-        finally:
-            os.close(handle)
-
-    def _open_mutex(self) -> int:
-        try:
-            _make_private(self._run)
-            return os.open(self._run / "postgres.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except (PermissionError, NotADirectoryError) as error:
-            raise HomeRefused(
-                f"{self.home} cannot be used by this account ({error.strerror}: {error.filename}). "
-                "Run this as the person who made this home, or choose another home."
-            ) from error
-
-    def _take_lease(self) -> None:
-        _make_private(self._leases)
-        path = self._leases / f"{os.getpid()}-{uuid.uuid4().hex[:8]}.lease"
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._lease, self._lease_path = handle, path
-
-    def _drop_lease(self) -> None:
-        if self._lease is not None and self._lease_path is not None:
-            self._lease_path.unlink(missing_ok=True)
-            os.close(self._lease)
-        self._lease = self._lease_path = None
-
-    def _forget_dead_leases(self) -> None:
-        for path in self._leases.glob("*.lease"):
-            if _is_free(path):
-                path.unlink(missing_ok=True)
+    def _mutex(self) -> contextlib.AbstractContextManager[None]:
+        return self._leases.mutex(START_TIMEOUT + STOP_TIMEOUT)
 
     def _stop_if_unused(self) -> bool:
-        self._forget_dead_leases()
-        return False if self.holders() or self.is_held() else self._stop()
-
-    # --- start ---
-
-    def _start(self) -> str:
-        postmaster = self._postmaster()
-        if postmaster is not None and not postmaster.ready:
-            # Its starter was killed while it waited; the server goes on by itself.
-            postmaster = self._wait_until_ready(None)
-        if postmaster is None:
-            self._prepare()
-            postmaster = self._launch()
-        url = embedded_url(postmaster.socket_dir)
-        ensure_database(url)
-        return url
-
-    def _prepare(self) -> None:
-        refuse_mount(self.home, mounted())
-        make_folder(self.log.parent)
-        account = server_account()
-        if account is not None:
-            let_account_reach(self.home)
-            let_account_reach(binaries())
-        if self._marker.is_file():
-            refuse_missing_database(self.home, self.data, self._marker)
-        elif not (self.data / "PG_VERSION").is_file():
-            self._create(account)
-        if not self._marker.is_file():
-            self._write_marker()
-        refuse_other_version(self.data)
-        refuse_other_owner(self.data, account)
-
-    def _create(self, account: Account | None) -> None:
-        """Runs initdb beside its final place, so that a killed one leaves no half database."""
-        if self.data.is_dir() and any(self.data.iterdir()):
-            raise HomeRefused(
-                f"{self.data} holds files but no database (PG_VERSION is missing). Nothing was changed. "
-                "Restore the folder from a backup, move it away, or choose another home."
-            )
-        unfinished = self.home / "database.new"
-        if unfinished.exists():
-            shutil.rmtree(unfinished)
-        unfinished.mkdir(mode=0o700)
-        if account is not None:
-            os.chown(unfinished, account.uid, account.gid)
-        run_tool(
-            "initdb",
-            # The built-in collation sorts alike on every machine: a home may be moved without broken indexes.
-            [
-                "--auth=trust",
-                "--encoding=UTF8",
-                "--locale=C",
-                "--locale-provider=builtin",
-                "--builtin-locale=C.UTF-8",
-                "--no-instructions",
-                "-U",
-                SUPERUSER,
-                "-D",
-                str(unfinished),
-            ],
-            account,
-        )
-        if self.data.is_dir():
-            self.data.rmdir()
-        unfinished.rename(self.data)
-        fsync_folder(self.home)
-
-    def _write_marker(self) -> None:
-        content = {"id": str(uuid.uuid4()), "created": datetime.now(UTC).isoformat(timespec="seconds")}
-        _write_text(self._marker, json.dumps(content) + "\n")
-
-    def _launch(self) -> _Postmaster:
-        deadline = time.monotonic() + BUSY_TIMEOUT
-        lock = self._lock_for_server(deadline)
-        try:
-            self._remove_stale_pid_file(deadline)
-            while True:
-                process = self._spawn(lock)
-                try:
-                    postmaster = self._wait_until_ready(process)
-                except BaseException:
-                    process.send_signal(signal.SIGINT)  # Ctrl-C while it starts leaves no server behind
-                    raise
-                if postmaster is not None:
-                    return postmaster
-                words = _tail(self.log)
-                if not any(word in words for word in _BUSY_WORDS) or time.monotonic() > deadline:
-                    raise DatabaseUnavailable(
-                        f"The database in {self.data} did not start. Its last words, from {self.log}:\n{words}"
-                    )
-                time.sleep(0.2)
-        finally:
-            os.close(lock)  # the server has it now, for as long as one of its processes lives
-
-    def _lock_for_server(self, deadline: float) -> int:
-        """Returns a locked file for the server to inherit.
-
-        A server in another container has no number here and no memory that could be seen: PostgreSQL itself would take
-        its pid file for a dead one's, and two servers on one folder destroy it. A lock is seen wherever the folder is.
-
-        Raises:
-            HomeRefused: A server that cannot be seen holds it.
-        """
-        handle = os.open(self.home / SERVER_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            self._wait_for_lock(handle, deadline)
-        except BaseException:
-            os.close(handle)
-            raise
-        return handle
-
-    def _wait_for_lock(self, handle: int, deadline: float) -> None:
-        hidden_since = time.monotonic()
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                if self._parts_are_seen():  # of a killed one, about to end
-                    hidden_since = time.monotonic()
-            if time.monotonic() - hidden_since > HIDDEN_TIMEOUT:
-                raise HomeRefused(
-                    f"A database server works on {self.data} that cannot be seen from here, for instance in another "
-                    "container that has the same home. A second one would destroy the catalog, so nothing was touched. "
-                    "End it there (mediapipe-assets down), or work there."
-                )
-            if time.monotonic() > deadline:
-                raise DatabaseUnavailable(f"Parts of an earlier database server still run on {self.data}; try again.")
-            time.sleep(0.05)
-
-    def _parts_are_seen(self) -> bool:
-        return any(_is_server(process.pid, self.data) for process in psutil.process_iter())
-
-    def _spawn(self, lock: int) -> subprocess.Popen[bytes]:
-        """Starts the server itself, not pg_ctl: that one passes paths through a shell. It inherits the lock."""
-        settings = dict(SERVER_SETTINGS)
-        settings["unix_socket_directories"] = str(self._socket_dir())
-        command = [str(binaries() / "postgres"), "-D", str(self.data)]
-        for name, value in settings.items():
-            command += ["-c", f"{name}={value}"]
-        _rotate(self.log)
-        with open(self.log, "ab") as log:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd="/",
-                env=tool_environment(),
-                start_new_session=True,  # Ctrl-C of the starter is not for the server
-                pass_fds=(lock,),
-                **as_account(server_account()),
-            )
-        # Reaps it whenever it ends: a zombie would look like a running server to others.
-        threading.Thread(target=self._process.wait, name="postgres-reaper", daemon=True).start()
-        return self._process
-
-    def _wait_until_ready(self, process: subprocess.Popen[bytes] | None) -> _Postmaster | None:
-        """Returns the ready server, or None when it ended before; `process` is it when we started it."""
-        deadline = time.monotonic() + START_TIMEOUT
-        while time.monotonic() < deadline:
-            postmaster = self._postmaster()
-            if postmaster is not None and postmaster.ready and (process is None or postmaster.pid == process.pid):
-                return postmaster
-            if process is not None and process.poll() is not None:
-                return None
-            if process is None and postmaster is None:
-                return None
-            time.sleep(0.01)
-        raise DatabaseUnavailable(
-            f"The database in {self.data} is not ready after {START_TIMEOUT:.0f} s. See {self.log}; "
-            "recovery after a power cut can take longer: try again in some minutes."
-        )
-
-    def _socket_dir(self) -> Path:
-        """Returns the data folder, or a private one elsewhere when its path does not fit a socket."""
-        name = f".s.PGSQL.{PORT}"
-        if _fits(self.data / name):
-            return self.data
-        at = self.data.stat()
-        # Device and inode make it this folder's own, even for a copy of a home.
-        digest = hashlib.sha256(f"{self.data}|{at.st_dev}|{at.st_ino}".encode(errors="surrogateescape")).hexdigest()
-        for base in (Path(tempfile.gettempdir()), Path("/tmp")):  # noqa: S108  # short; what is made below it is private
-            folder = base / f"mediapipe-{at.st_uid}-{digest[:16]}"
-            if _fits(folder / name):
-                _make_socket_dir(folder, at.st_uid, at.st_gid)
-                return folder
-        raise HomeRefused(
-            f"No folder with a short enough path for the database's socket; set TMPDIR (home: {self.home})"
-        )
-
-    # --- what runs ---
-
-    def _postmaster(self) -> _Postmaster | None:
-        """Returns the living server of this home, never another process that got its number."""
-        content = _read_pid_file(self.data)
-        if content is None or not _is_server(content.pid, self.data):
-            return None
-        return content
-
-    def _remove_stale_pid_file(self, deadline: float) -> None:
-        """Removes a file that names a dead server, once none of its children is left.
-
-        PostgreSQL does this itself unless the number lives on: as a zombie that no init reaps, or, after a restart of
-        a container, as another process of the same account.
-        """
-        content = _read_pid_file(self.data)
-        if content is None or not psutil.pid_exists(content.pid):
-            return
-        while self._parts_are_seen():
-            if time.monotonic() > deadline:
-                raise DatabaseUnavailable(f"Parts of an earlier database server still run on {self.data}; try again.")
-            time.sleep(0.1)
-        (self.data / "postmaster.pid").unlink(missing_ok=True)
-
-    # --- stop ---
-
-    def _stop(self) -> bool:
-        postmaster = self._postmaster()
-        if postmaster is None:
-            return False
-        process = psutil.Process(postmaster.pid)
-        # Fast (rolls back and writes a checkpoint), immediate (recovery at the next start), and at last the hard way.
-        for sign, patience in ((signal.SIGINT, STOP_TIMEOUT), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 10.0)):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.send_signal(sign)
-            if _wait_gone(process, patience):
-                self._remove_own_socket_dir(postmaster)
-                return True
-            logger.warning("the database did not end within %.0f s after %s", patience, sign.name)
-        raise DatabaseUnavailable(f"The database server (process {postmaster.pid}) cannot be stopped; see {self.log}")
-
-    def _remove_own_socket_dir(self, postmaster: _Postmaster) -> None:
-        folder = Path(postmaster.socket_dir)
-        if folder != self.data and folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-
-
-def _read_pid_file(data: Path) -> _Postmaster | None:
-    try:
-        lines = (data / "postmaster.pid").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except PermissionError as error:
-        raise HomeRefused(f"The database in {data} belongs to another account; run this as that account.") from error
-    if not lines or not lines[0].strip().isdigit():
-        return None
-    ready = len(lines) >= 8 and lines[7].strip() == "ready"
-    return _Postmaster(int(lines[0]), lines[4].strip() if len(lines) > 4 else "", ready)
-
-
-def _is_server(pid: int, data: Path) -> bool:
-    """Says whether the process is a PostgreSQL process that works in `data`; a zombie is none."""
-    try:
-        process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and "postgres" in process.name() and process.cwd() == str(data)
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
-        return False  # another account's process cannot be the server of our folder
-
-
-def _wait_gone(process: psutil.Process, timeout: float) -> bool:
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        try:
-            if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
-                return True
-        except psutil.NoSuchProcess:
-            return True
-        time.sleep(0.02)
-    return False
-
-
-def _is_free(lease: Path) -> bool:
-    """Says whether nobody alive holds the lease."""
-    try:
-        handle = os.open(lease, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(handle)
-
-
-def _lock_within(handle: int, timeout: float) -> None:
-    deadline = time.monotonic() + timeout
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise DatabaseUnavailable("Another process has been starting the database for minutes.") from None
-        time.sleep(0.01)
-
-
-def _boot_id() -> str:
-    if platform.system() == "Linux":
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
-    return str(int(psutil.boot_time()))
-
-
-def _fits(socket: Path) -> bool:
-    # Commas and quotes would be read as a list of folders.
-    return len(os.fsencode(socket)) <= SOCKET_PATH_LIMIT and _PLAIN_PATH.fullmatch(str(socket)) is not None
-
-
-def _make_socket_dir(folder: Path, uid: int, gid: int) -> None:
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-        os.chown(folder, uid, gid)
-    at = folder.lstat()
-    if not stat.S_ISDIR(at.st_mode) or at.st_uid != uid or at.st_mode & 0o077:
-        raise HomeRefused(f"{folder}, where the database's socket would be, belongs to somebody else; remove it.")
-
-
-def _make_private(folder: Path) -> None:
-    """Creates a folder that only its owner reads; one that is there is left as it is."""
-    if not folder.is_dir():
-        make_folder(folder.parent)
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir(mode=0o700)
-
-
-def _write_text(path: Path, text: str) -> None:
-    with atomic_write(path, "postgres") as handle:
-        handle.write(text.encode())
-
-
-def _rotate(log: Path) -> None:
-    if log.is_file() and log.stat().st_size > LOG_LIMIT:
-        log.replace(log.with_name(f"{log.name}.1"))
-
-
-def _tail(log: Path, lines: int = 12) -> str:
-    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+        self._leases.forget_dead()
+        return False if self.holders() or self.is_held() else self._server.stop()

@@ -1,7 +1,7 @@
 """Speaking to a PostgreSQL server, whoever runs it.
 
 Belongs here: one form of its URL, waiting until it answers, words for a person when it does not, dump and restore.
-Does not belong here: starting a server (`resources.postgres`), tables and queries (`catalog`).
+Does not belong here: starting a server (`resources.postgres_server`), tables and queries (`catalog`).
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from resources import redaction
 from resources import settings_layers as layers
 from resources import settings_schema as schema
 from resources.settings_alerts import NotifySettings, TelegramSettings
@@ -187,7 +188,7 @@ class Settings(BaseSettings):
         for key, value in layers.leaves(self.model_dump(mode="json")):
             origin = layers.origin_of(self._origins, key)
             secret = schema.is_secret(Settings, key.split("."))
-            visible = layers.MASK if secret and value is not None else value
+            visible = redaction.MASK if secret and value is not None else value
             shown[key] = {"value": visible, "from": origin.layer, "name": origin.name}
         return shown
 
@@ -206,7 +207,7 @@ def load_settings(
     overrides: Mapping[str, object] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Settings:
-    """Reads all layers and returns the settings that hold now.
+    """Reads all layers and returns the settings that hold now; their secrets are redacted from then on.
 
     Args:
         home: The folder of all state, see `home_folder`.
@@ -225,6 +226,7 @@ def load_settings(
     except ValidationError as error:
         raise SettingsError(in_words(Settings, error, merged)) from None
     where = layers.HOME_GIVEN if home else layers.HOME_ENVIRONMENT if env.get("MEDIAPIPE_HOME") else layers.DEFAULT
+    redaction.hide_secrets_of(settings)
     settings._origins.update(merged.origins | {"home": where})
     return settings
 

@@ -27,7 +27,6 @@ from resources import settings_schema as schema
 PREFIX = "MEDIAPIPE_"
 LEVEL = "__"
 FILE_NAME = "mediapipe.toml"
-MASK = "********"
 # Ours, but read by whoever needs them and not by the settings model.
 NOT_SETTINGS = ("MEDIAPIPE_HOME", "MEDIAPIPE_DAGSTER_URL", "MEDIAPIPE_CORPUS")
 # What a variable, or a credential, may begin with in place of the entry's whole key.

@@ -55,7 +55,8 @@ def icloud_sensor(gap_days: int) -> dg.SensorDefinition:
             run_requests=requests,
             skip_reason=None if requests else dg.SkipReason(_why_not(problems, looks, days)),
             cursor=UNASKED if days and not requests else ASKED,
-            asset_events=[observation(one) for one in looks if one.new or one.changed or one.deleted],
+            # Also where nothing is new: the page of the library says when it was last read.
+            asset_events=[observation(one) for one in looks],
         )
 
     return watch

@@ -1,8 +1,8 @@
 """`up`: starts the whole platform, keeps it running, and ends it cleanly.
 
-Belongs here: which processes there are, in which order they start and end, and where they say so (`up.json`).
-Does not belong here: the life of one process (`processes`), the database server (`resources.postgres`), the words of
-the command line.
+Belongs here: which processes there are, in which order they start and end, and when all of it refuses to start.
+Does not belong here: keeping a process running (`supervisor`), Dagster's own ones (`dagster_services`), where a running
+`up` says so (`running`), the database server (`resources.postgres`), the words of the command line.
 
 Order: PostgreSQL, the shared code server, then webserver and daemon as its clients; PostgreSQL ends last.
 """
@@ -10,46 +10,34 @@ Order: PostgreSQL, the shared code server, then webserver and daemon as its clie
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import fcntl
-import json
 import os
-import re
 import signal
 import socket
-import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from threading import Event
 from types import FrameType
-from typing import Any
 
 import psutil
-import psycopg2
 
 from media.files import atomic_write, make_folder
 from resources.postgres import EmbeddedPostgres
 from resources.postgres_access import normalise_url, wait_for
 from resources.postgres_tools import DatabaseUnavailable
-from services.processes import ORPHANS_GRACE, Child, Watchdog, end_groups
+from resources.redaction import redact
+from services.dagster_services import answers, create_tables_once, dagster_services, location_state, workspace_of
+from services.processes import Watchdog
+from services.running import end_up, is_up, remove_info, write_info
+from services.supervisor import Say, Service, Supervisor
 
-LOCATION = "mediapipe_assets"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 TICK = 0.25
 GRACE = 15.0  # what runs in progress get to write down where they are
 SLOW_AFTER = 60.0
 DATABASE_PATIENCE = 60.0
-LINES_PER_TICK = 5
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-_KEY_LINE = re.compile(r" - (ERROR|CRITICAL) - |^\w*(Error|Exception): ")
-_LOCATIONS = """{ workspaceOrError { ... on PythonError { message } ... on Workspace { locationEntries {
-  name locationOrLoadError { __typename ... on PythonError { message } } } } } }"""
-
 # The same database as the catalog: Dagster's tables are in schema public, the catalog's in mediapipe. The address comes
 # from the environment, because it may hold a password.
 _STORAGE = b"""
@@ -58,29 +46,6 @@ storage:
     postgres_url:
       env: MEDIAPIPE_DAGSTER_URL
 """
-
-Say = Callable[[str], object]
-
-
-@dataclass(frozen=True)
-class UpInfo:
-    """A running `up`, as `up.json` describes it.
-
-    Attributes:
-        pid: Its process id.
-        create_time: When that process began, because numbers are given again.
-        port: The webserver's port.
-        url: Where a person opens it.
-        code_server_port: Where the shared code server listens, on loopback.
-        children: Name and process id of each child that runs.
-    """
-
-    pid: int
-    create_time: float
-    port: int
-    url: str
-    code_server_port: int
-    children: dict[str, int]
 
 
 class Refused(Exception):
@@ -123,16 +88,6 @@ def prepare_dagster_home(home: Path) -> Path:
     return folder
 
 
-def is_up(home: Path) -> UpInfo | None:
-    """Returns the `up` that runs on this home, or None."""
-    try:
-        content = json.loads(_info_path(home).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    info = UpInfo(**content)
-    return info if _is_alive(info) else None
-
-
 def down(home: Path, timeout: float = 90.0) -> list[str]:
     """Ends `up`, and then an embedded database that is left running.
 
@@ -144,7 +99,7 @@ def down(home: Path, timeout: float = 90.0) -> list[str]:
         What was done, in lines for a person.
     """
     home = home.expanduser().resolve()
-    lines = _end_up(home, timeout)
+    lines = end_up(home, timeout)
     postgres = EmbeddedPostgres(home)
     holders = postgres.holders()
     if postgres.stop():
@@ -185,7 +140,7 @@ def up(
         _refuse_other_hosts(host)
         with _only_one(home), _stop_requests() as stop:
             _refuse_taken_port(host, port)
-            return _Supervisor(home, database_url, host, port, module, out, stop).run()
+            return _Platform(home, database_url, host, port, module, out, stop).run()
     except Refused as error:
         _complain(str(error))
         return 1
@@ -197,7 +152,7 @@ class _StopRequest(Event):
     hurry = False
 
 
-class _Supervisor:
+class _Platform:
     """The processes of one `up`."""
 
     def __init__(
@@ -211,7 +166,7 @@ class _Supervisor:
         self._module = module
         self._code_server_port = _free_port()
         self._watchdog = Watchdog(home)
-        self._children: list[Child] = []
+        self._supervisor = Supervisor(self._watchdog, home / "logs", self._write_info, _complain)
         self._began = time.monotonic()
         self._ready = False
         self._said_slow = False
@@ -222,8 +177,10 @@ class _Supervisor:
         try:
             self._watchdog.ensure()
             url = self._database()
-            self._children = self._plan(url)
-            _create_tables_once(url, self._children[0])
+            dagster_home = prepare_dagster_home(self._home)
+            env = {**os.environ, **dagster_environment(self._home, url)}
+            self._supervisor.add(self._services(env, dagster_home), dagster_home)
+            create_tables_once(url, dagster_home, env)
             while not self._stop.is_set():
                 self._tick()
                 self._stop.wait(TICK)
@@ -239,32 +196,24 @@ class _Supervisor:
         wait_for(self._database_url, DATABASE_PATIENCE)
         return normalise_url(self._database_url)
 
-    def _plan(self, url: str) -> list[Child]:
-        dagster_home = prepare_dagster_home(self._home)
+    def _services(self, env: Mapping[str, str], dagster_home: Path) -> list[Service]:
+        """Returns what runs, in the order in which it is started."""
         workspace = dagster_home / "workspace.yaml"
-        _write_if_changed(workspace, _workspace(self._code_server_port).encode())
-        env = {**os.environ, **dagster_environment(self._home, url)}
-        server = ["-m", "dagster", "code-server", "start", "-h", "127.0.0.1", "-p", str(self._code_server_port)]
-        commands = {
-            "code-server": [*server, "-m", self._module, "--location-name", LOCATION, "--log-level", "warning"],
-            "webserver": ["-m", "dagster_webserver", "-h", self._host, "-p", str(self._port), "-w", str(workspace)],
-            "daemon": ["-m", "dagster._daemon", "run", "-w", str(workspace)],
-        }
-        children = []
-        for name, arguments in commands.items():
-            log = self._home / "logs" / f"{name}.log"
-            child = Child(name, [sys.executable, *arguments], dagster_home, env, log)
-            child.begin_log()
-            children.append(child)
-        return children
+        _write_if_changed(workspace, workspace_of(self._code_server_port).encode())
+        return dagster_services(
+            env,
+            workspace,
+            self._module,
+            code_server_port=self._code_server_port,
+            host=self._host,
+            port=self._port,
+        )
 
     def _tick(self) -> None:
         self._watchdog.ensure()
         if self._postgres is not None and not self._postgres.is_running():
             self._restart_database(self._postgres)
-        for child in self._children:
-            self._look_after(child)
-            self._repeat_key_lines(child)
+        self._supervisor.look()
         if not self._ready:
             self._look_whether_ready()
 
@@ -279,41 +228,11 @@ class _Supervisor:
             _complain(f"{error}\nThe next attempt is in 10 s.")
             return
         _complain("The database runs again; starting the webserver anew.")
-        # It alone keeps connections open, and answers once with an error for each dead one.
-        webserver = self._child("webserver")
-        if webserver.group is not None:
-            self._watchdog.forget(webserver.group)
-            webserver.end(ORPHANS_GRACE)
-
-    def _child(self, name: str) -> Child:
-        return next(child for child in self._children if child.name == name)
-
-    def _look_after(self, child: Child) -> None:
-        group = child.group
-        code = child.ended()
-        if code is not None and group is not None:
-            self._watchdog.forget(group)
-            _complain(f"{child.name} ended ({_outcome(code)}); starting it again in {child.pause():.0f} s. {child.log}")
-            self._write_info()
-        if child.group is None and child.pause() == 0 and self._may_start(child):
-            self._watchdog.watch(child.start())
-            self._write_info()
-
-    def _may_start(self, child: Child) -> bool:
-        # Its clients would show an error until they look again, so they wait until it serves.
-        return child is self._children[0] or _answers("127.0.0.1", self._code_server_port)
-
-    def _repeat_key_lines(self, child: Child) -> None:
-        lines = [_COLOURS.sub("", line) for line in child.new_lines()]
-        key = [line for line in lines if _KEY_LINE.search(line)]
-        for line in key[:LINES_PER_TICK]:
-            _complain(f"[{child.name}] {line}")
-        if len(key) > LINES_PER_TICK:
-            _complain(f"[{child.name}] {len(key) - LINES_PER_TICK} more in {child.log}")
+        self._supervisor.database_restarted()
 
     def _look_whether_ready(self) -> None:
         seconds = time.monotonic() - self._began
-        found = _location_state(self._url()) if _answers(self._host, self._port) else None
+        found = location_state(self._url()) if answers(self._host, self._port) else None
         if found is None:
             if seconds > SLOW_AFTER and not self._said_slow:
                 self._said_slow = True
@@ -325,33 +244,21 @@ class _Supervisor:
         self._out(f"{self._url()}  (ready after {seconds:.1f} s; Ctrl-C ends it)")
 
     def _end(self) -> None:
-        groups = [child.group for child in self._children if child.group is not None]
-        if groups:
+        if self._supervisor.groups:
             self._out("Ending; runs in progress write down where they are.")
-        if not end_groups(groups, GRACE, self._is_hurried):
+        if not self._supervisor.end(GRACE, lambda: self._stop.hurry):
             _complain("Not everything ended by itself; the rest was killed.")
-        for child in self._children:
-            child.reap()
         if self._postgres is not None:
             self._postgres.release()
-        _info_path(self._home).unlink(missing_ok=True)
+        remove_info(self._home)
         self._watchdog.dismiss()
-
-    def _is_hurried(self) -> bool:
-        for child in self._children:
-            child.reap()
-        return self._stop.hurry
 
     def _url(self) -> str:
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self._port}"
 
     def _write_info(self) -> None:
-        children = {child.name: child.group for child in self._children if child.group is not None}
-        own = psutil.Process()
-        info = UpInfo(own.pid, own.create_time(), self._port, self._url(), self._code_server_port, children)
-        with atomic_write(_info_path(self._home), "up") as handle:
-            handle.write(json.dumps(dataclasses.asdict(info), indent=2).encode() + b"\n")
+        write_info(self._home, self._port, self._url(), self._code_server_port, self._supervisor.groups)
 
 
 # --- one `up` per home ---
@@ -377,32 +284,6 @@ def _already_up(home: Path) -> str:
     info = is_up(home)
     where = f" at {info.url} (process {info.pid})" if info is not None else ""
     return f"It runs already{where}. End it with: mediapipe-assets down"
-
-
-def _is_alive(info: UpInfo) -> bool:
-    try:
-        process = psutil.Process(info.pid)
-        return abs(process.create_time() - info.create_time) < 1 and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _end_up(home: Path, timeout: float) -> list[str]:
-    info = is_up(home)
-    if info is None:
-        return []
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(info.pid, signal.SIGTERM)
-    if _wait_until(lambda: not _is_alive(info), timeout):
-        return [f"Ended the platform at {info.url}."]
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(info.pid, signal.SIGKILL)
-    _wait_until(lambda: not any(map(psutil.pid_exists, info.children.values())), 15)
-    return [f"Killed the platform at {info.url}: it did not end within {timeout:.0f} s."]
-
-
-def _info_path(home: Path) -> Path:
-    return home.expanduser().resolve() / "run" / "up.json"
 
 
 # --- what is refused ---
@@ -460,63 +341,10 @@ def _stop_requests() -> Iterator[_StopRequest]:
             signal.signal(sign, handler)
 
 
-def _create_tables_once(url: str, like: Child) -> None:
-    """Lets one process make Dagster's tables; three that start on an empty database get in each other's way."""
-    plain = url.replace("+psycopg2", "", 1)
-    with contextlib.closing(psycopg2.connect(plain)) as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT to_regclass('public.runs') IS NOT NULL AND to_regclass('public.event_logs') IS NOT NULL")
-        if cursor.fetchone() == (True,):
-            return
-    code = "from dagster import DagsterInstance; DagsterInstance.get().dispose()"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=like.folder, env=dict(like.env), capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        raise DatabaseUnavailable(f"Dagster cannot make its tables: {done.stderr.strip()[-2000:]}")
-
-
-def _workspace(port: int) -> str:
-    return (
-        "# Written by `mediapipe-assets up`: webserver and daemon share one code server.\n"
-        "load_from:\n"
-        f"  - grpc_server: {{host: 127.0.0.1, port: {port}, location_name: {LOCATION}}}\n"
-    )
-
-
-def _location_state(url: str) -> str | None:
-    """Returns "" when the code location is loaded, its error when it is not, None while the answer is not there."""
-    body = json.dumps({"query": _LOCATIONS}).encode()
-    request = urllib.request.Request(f"{url}/graphql", body, {"Content-Type": "application/json"})
-    try:
-        with urllib.request.urlopen(request, timeout=10) as response:
-            found: dict[str, Any] = json.load(response)["data"]["workspaceOrError"]
-    except (urllib.error.URLError, TimeoutError, ConnectionError):
-        return None
-    if "message" in found:
-        return str(found["message"]).strip()
-    for entry in found["locationEntries"]:
-        loaded = entry["locationOrLoadError"]
-        if entry["name"] == LOCATION and loaded is not None:
-            return str(loaded.get("message", "")).strip()
-    return None
-
-
-def _answers(host: str, port: int) -> bool:
-    try:
-        with socket.create_connection((host, port), timeout=1):
-            return True
-    except OSError:
-        return False
-
-
 def _free_port() -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _outcome(code: int) -> str:
-    return f"by {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
 
 
 def _write_if_changed(path: Path, content: bytes) -> None:
@@ -526,14 +354,5 @@ def _write_if_changed(path: Path, content: bytes) -> None:
         handle.write(content)
 
 
-def _wait_until(happened: Callable[[], bool], timeout: float) -> bool:
-    deadline = time.monotonic() + timeout
-    while not happened():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
-
-
 def _complain(words: str) -> None:
-    sys.stderr.write(f"{words}\n")
+    sys.stderr.write(f"{redact(words)}\n")  # also what other programs logged

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import shutil
 import signal
@@ -12,6 +13,9 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
+import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +28,7 @@ from click.testing import CliRunner
 from mediapipe_assets.cli import cli
 from mediapipe_assets.platform import open_platform
 from pipeline.assembly import Platform
+from resources import redaction
 from services.up import down
 
 CHECKOUT = Path(__file__).parents[1]
@@ -96,6 +101,20 @@ class Home:
         said = Said(process.returncode, out, err)
         assert expect is None or said.code == expect, f"{arguments} ended with {said.code}\n{err}\n{out}"
         return said
+
+    def python(self, *arguments: str | Path, says: str = "", **variables: str) -> Said:
+        """Runs a module of this checkout, or of the home, as `python -m` does; `says` is what it reads."""
+        done = subprocess.run(
+            [sys.executable, "-m", *map(str, arguments)],
+            cwd=self.path,
+            env=self._variables({"PYTHONPATH": str(CHECKOUT), **variables}),
+            input=says,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        return Said(done.returncode, done.stdout, done.stderr)
 
     def start(self, *arguments: str | Path, **variables: str) -> subprocess.Popen[str]:
         """Starts a command in a process group of its own."""
@@ -194,6 +213,25 @@ def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     one = Home(tmp_path_factory.mktemp("shared") / "home")
     yield one
     one.end()
+
+
+@pytest.fixture
+def redacting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The filter as a process has it, for one test, with Python's own hooks below it."""
+    for place, name in (
+        (logging.Handler, "format"),
+        (traceback.TracebackException, "format_exception_only"),
+        (warnings, "formatwarning"),
+    ):
+        monkeypatch.setattr(place, name, getattr(place, name))
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
+    monkeypatch.setattr(threading, "excepthook", threading.__excepthook__)
+    monkeypatch.setattr(redaction, "_known", redaction._Known())
+    factory = logging.getLogRecordFactory()
+    redaction.install()
+    yield
+    logging.setLogRecordFactory(factory)
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,14 @@ def jpeg(number: int, role: str = "original") -> bytes:
     return file.getvalue()
 
 
+def large_jpeg(number: int) -> bytes:
+    """A JPEG of 640 x 480 at so high a quality that each rendition is smaller than the one before."""
+    small = Image.frombytes("RGB", (80, 60), random.Random(f"large {number}").randbytes(80 * 60 * 3))
+    file = io.BytesIO()
+    small.resize((640, 480), Image.Resampling.BICUBIC).save(file, "JPEG", quality=97)
+    return file.getvalue()
+
+
 @functools.cache
 def _plain_movie() -> bytes:
     import av

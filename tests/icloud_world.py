@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,26 @@ from pipeline.stage import StageReport, work_off
 from resources.icloud import Answer
 from resources.settings import load_settings
 from services.icloud_standin import Account as AppleAccount
-from services.icloud_standin import Library
+from services.icloud_standin import Fault, Library
 from services.icloud_standin.assets import Asset, Master
 from services.icloud_standin.contents import Resource
+from services.icloud_standin.messages import Response
 from tests.conftest import Home
 from tests.icloud_clients import NAME, PASSWORD
 from tests.the_catalog import a_run, lease
 
 CONTENT, LISTING = "icloud-content", "changes/zone$"
+
+
+@dataclass
+class TrustEnds(Fault):
+    """Apple no longer knows this machine, from the request on that it refuses."""
+
+    account: AppleAccount = field(kw_only=True)
+
+    def response(self) -> Response:
+        self.account.expire_trust()
+        return super().response()
 
 
 class World:

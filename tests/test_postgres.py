@@ -18,9 +18,10 @@ import psycopg2
 import pytest
 from sqlalchemy import create_engine, text
 
-from resources.postgres import MARKER, SERVER_LOCK, EmbeddedPostgres
-from resources.postgres_access import DumpNotPossible, dump, is_embedded, normalise_url, restore, wait_for
+from resources.postgres import EmbeddedPostgres
+from resources.postgres_access import MARKER, DumpNotPossible, dump, is_embedded, normalise_url, restore, wait_for
 from resources.postgres_home import HomeRefused, Mount, refuse_mount
+from resources.postgres_server import SERVER_LOCK
 from resources.postgres_tools import DatabaseUnavailable
 
 CHECKOUT = Path(__file__).parents[1]

@@ -28,6 +28,7 @@ from resources.folder import SourceMissing, is_edit, list_folder, stem_key, take
 from resources.icloud import ICloud
 from resources.icloud_destination import ICloudPhotos
 from resources.icloud_errors import NeedsPerson
+from resources.icloud_session import AppleSession
 from services.icloud_standin import Account
 from tests.icloud_clients import NAME, PASSWORD, account, icloud
 from tests.the_catalog import DAY, a_root
@@ -257,17 +258,17 @@ class ICloudPlace:
 
     def __init__(self, account: Account, folder: Path) -> None:
         self.library = account.library()
-        self._client = ICloud(NAME, SecretStr(PASSWORD), folder)
+        self._session = AppleSession(NAME, SecretStr(PASSWORD), folder)
         with contextlib.suppress(NeedsPerson):
-            self._client.sign_in()
-        sent = self._client.ask_for_code()
-        assert self._client.enter_code(account.code, sent)
+            self._session.sign_in()
+        sent = self._session.ask_for_code()
+        assert self._session.enter_code(account.code, sent)
         self.destination = ICloudPhotos("icloud", NAME, "original", self.session)
 
     @contextlib.contextmanager
     def session(self) -> Iterator[ICloud]:
-        self._client.sign_in()
-        yield self._client
+        self._session.sign_in()
+        yield ICloud(self._session)
 
     def put(self, remote_path: str, content: bytes) -> None:
         raise NotImplementedError("iCloud knows files by their bytes")

@@ -24,7 +24,8 @@ import yaml
 
 from resources.postgres import EmbeddedPostgres
 from services.processes import Child, end_groups, living
-from services.up import UpInfo, dagster_environment, down, is_up, prepare_dagster_home, up
+from services.running import UpInfo, is_up
+from services.up import dagster_environment, down, prepare_dagster_home, up
 
 CHECKOUT = Path(__file__).parents[1]
 DEFINITIONS = """

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import click
 
+from resources import redaction
+
 OK, ERROR, USAGE, FAILED_FILES, SIGN_IN, REFUSED = range(6)
 INTERRUPTED = 130
 
@@ -35,6 +37,7 @@ _COMMANDS = {
     "demo": ("demo", "Show the whole thing with a made-up iCloud, without an account."),
     "trash": ("trash", "Delete what has been in the trash long enough."),
     "restore": ("restore", "Put the catalog back to what a dump holds."),
+    "notify": ("notify", "Try the channels by which you are told, and see what waits."),
     "doctor": ("doctor", "Check the installation and say what to change."),
     "config": ("config", "Show the settings and where each comes from."),
 }
@@ -71,6 +74,7 @@ def cli(home: Path | None) -> None:
 
 def main() -> None:
     """Runs the command line and ends the process with its exit code."""
+    redaction.install()
     warnings.filterwarnings("ignore")  # what libraries tell each other is not for the person
     # As Ctrl-C: otherwise the process would end at once, and leave the database running.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -143,4 +147,4 @@ def _expected(error: Exception) -> int | None:
 
 def say(words: str) -> None:
     """Prints a line for the person, on stderr: stdout belongs to results."""
-    click.echo(words, err=True)
+    click.echo(redaction.redact(words), err=True)

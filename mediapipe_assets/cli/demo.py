@@ -41,7 +41,7 @@ def demo(with_icloud: bool, stay_up: bool) -> int:
         _run()
         if stay_up:
             _stay_up()
-    say(f"That was it. To throw it away: rm -r {folder}")
+    say(f"\nThat was it. To throw it away: rm -r {folder}")
     return OK
 
 

@@ -89,7 +89,7 @@ def _icloud_looks(platform: Platform) -> Iterator[Look]:
 
 def _platform_looks(platform: Platform) -> Iterator[Look]:
     from resources.folder import SourceMissing, list_names
-    from services.up import is_up
+    from services.running import is_up
 
     yield Look("folders", "ok", "every folder that we write to carries its marker")
     if not platform.sources:

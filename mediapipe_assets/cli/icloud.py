@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import sys
 import time
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pipeline.icloud_self_test import Tried
 
 CODE_TRIES = 3
+_NO_CODE = "A code has six digits"
 LOOK_SECONDS = 0.5
 _ACCOUNT = click.option("--account", help="Name of the iCloud source that signs in; needed where there are several.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
@@ -82,8 +84,12 @@ def _wait_for_code(platform: Platform, account: Account, begun: datetime) -> int
         if line == "":
             listening = False  # nobody types here; another process may still bring the code
             continue
+        typed = _six_digits(line)
+        if typed is None:
+            say(f"{_NO_CODE}; type it again.")
+            continue
         try:
-            accepted = enter_code(platform.engine, account, line.strip())
+            accepted = enter_code(platform.engine, account, typed)
         except NoCodeAwaited:
             continue  # another process was quicker
         if accepted:
@@ -96,6 +102,12 @@ def _wait_for_code(platform: Platform, account: Account, begun: datetime) -> int
         say("Apple did not take this code. Look at it once more and type it again.")
     say("No code came in time. Run it again for a new one.")
     return SIGN_IN
+
+
+def _six_digits(typed: str) -> str | None:
+    """Returns a code as Apple wants it, however a person parts its digits; None where that is no code."""
+    digits = re.sub(r"[\s-]", "", typed)
+    return digits if re.fullmatch(r"[0-9]{6}", digits) else None
 
 
 def _typed(seconds: float) -> str | None:
@@ -122,9 +134,12 @@ def code(digits: str, account: str | None) -> int:
     from mediapipe_assets.platform import open_platform
     from pipeline.icloud_account import enter_code
 
+    typed = _six_digits(digits)
+    if typed is None:
+        raise click.UsageError(f"{_NO_CODE}.")
     with open_platform(prepare=True) as platform:
         who = _account(platform, account)
-        if enter_code(platform.engine, who, digits.strip()):
+        if enter_code(platform.engine, who, typed):
             say(f"Signed in as {who.apple_id}; Apple trusts this machine from now on.")
             return OK
     say("Apple did not take this code. Look at it once more; for a new one run: mediapipe-assets icloud login")
@@ -230,8 +245,11 @@ def _standing(one: dict[str, Any]) -> str:
     if not one["signed_in"]:
         return "not signed in yet. Run: mediapipe-assets icloud login"
     ends = f", Apple's trust is likely to last until {one['trust_ends'][:10]}" if one["trust_ends"] else ""
-    quiet = f", left alone until {one['throttled_until'][:16]} as Apple asked" if one["throttled_until"] else ""
-    return f"signed in{ends}{quiet}"
+    until = (one["throttled_until"] or "")[:16].replace("T", " at ")
+    quiet = f", left alone until {until} UTC: Apple asked for fewer requests, or did not answer" if until else ""
+    room = (one["full_until"] or "")[:16].replace("T", " at ")
+    full = f", no room left there, so nothing is uploaded until {room} UTC" if room else ""
+    return f"signed in{ends}{quiet}{full}"
 
 
 def _last(moment: str | None) -> str:
@@ -262,6 +280,7 @@ def status_report(platform: Platform) -> dict[str, Any]:
         "signed_in": bool(accounts) and all(one["signed_in"] for one in accounts),
         "needs": needs,
         "throttled_until": max((one["throttled_until"] for one in accounts if one["throttled_until"]), default=None),
+        "full_until": max((one["full_until"] for one in accounts if one["full_until"]), default=None),
         "assets": sum(one["assets"] for one in libraries),
         "last_sync": min((one["last_sync"] for one in libraries if one["last_sync"]), default=None),
         "accounts": accounts,
@@ -276,6 +295,7 @@ def _account_report(connection: Any, account: Account, now: datetime) -> dict[st
     state = account_state(connection, account.name)
     warning = trust_warning(state, account.trust_days, now)
     quiet = state.throttled_until if state.throttled_until and state.throttled_until > now else None
+    full = state.full_until if state.full_until and state.full_until > now else None
     return {
         "name": account.name,
         "apple_id": account.apple_id,
@@ -284,6 +304,7 @@ def _account_report(connection: Any, account: Account, now: datetime) -> dict[st
         "needs_detail": state.needs_detail,
         "trust_ends": _iso(trust_ends(state, account.trust_days)),
         "throttled_until": _iso(quiet),
+        "full_until": _iso(full),
         "warnings": [warning] if warning else [],
     }
 
@@ -332,7 +353,7 @@ def sync_all(platform: Platform) -> Looks:
     looks = Looks()
     for name in platform.icloud.sources:
         try:
-            done = platform.icloud.sync(name, platform.date_rules(), wait_seconds=60.0)
+            done = platform.icloud.sync(name, platform.date_rules(), wait_seconds=60.0, patient=say)
         except ICloudError as error:
             looks.notes.append(f"iCloud ({name}): {error}")
             looks.trouble = looks.trouble or error
@@ -359,7 +380,10 @@ def what_stops_accounts(platform: Platform) -> tuple[list[str], bool]:
             needs = True
         elif state.throttled_until is not None and state.throttled_until > platform.now():
             until = f"{state.throttled_until.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-            notes.append(f"iCloud ({state.name}): Apple is left alone until {until}, as it asked; then the rest comes.")
+            notes.append(
+                f"iCloud ({state.name}): Apple asked for fewer requests, or did not answer, so it is left alone until "
+                f"{until}; then the rest comes."
+            )
     return notes, needs
 
 

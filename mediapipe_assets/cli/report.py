@@ -128,23 +128,24 @@ def print_run_report(platform: Platform, report: Mapping[str, Any], done: Done) 
     if done.still_written:
         console.print(f"{done.still_written} files are still being written; the next run takes them.")
     if report["runs"]:
-        _print_figures(console, report)
+        _print_figures(console, platform, report)
     else:
-        _print_nothing_done(console, report)
+        _print_nothing_done(console, platform, report)
     _print_files(console, platform, seen_before=not report["runs"])
     _print_left(console, platform)
     _print_places(console, platform)
 
 
-def _print_nothing_done(console: Console, report: Mapping[str, Any]) -> None:
+def _print_nothing_done(console: Console, platform: Platform, report: Mapping[str, Any]) -> None:
     left = report["left"]
     if any(left[name] for name in ("waiting", "failed", "still_written", "notes")) or report["failed"]:
         console.print(f"Nothing was done, for nothing can be done now; see what is left ({report['seconds']} s).")
     else:
-        console.print(f"Nothing to do: everything in your folders is known and delivered ({report['seconds']} s).")
+        where = "your folders and in iCloud" if platform.icloud.sources else "your folders"
+        console.print(f"Nothing to do: everything in {where} is known and delivered ({report['seconds']} s).")
 
 
-def _print_figures(console: Console, report: Mapping[str, Any]) -> None:
+def _print_figures(console: Console, platform: Platform, report: Mapping[str, Any]) -> None:
     rows = [
         ("found", f"{report['found']} files"),
         ("kept", f"{report['kept']}" + (f", {report['damaged']} of them damaged" if report["damaged"] else "")),
@@ -157,15 +158,29 @@ def _print_figures(console: Console, report: Mapping[str, Any]) -> None:
     if report["restored"]:
         rows.insert(2, ("restored", f"{report['restored']} originals that were missing stand again"))
     for name, one in report["destinations"].items():
+        how = "by Apple's checksum" if name in platform.settings.icloud_destinations else "by reading back"
         rows.append(
             (
                 name,
-                f"{one['staged']} staged, {one['uploaded']} uploaded, {one['verified']} verified by reading back, "
+                f"{one['staged']} staged, {one['uploaded']} uploaded, {one['verified']} verified {how}, "
                 f"{_waiting(one)}{one['failed']} failed ({_megabytes(one['bytes'])})",
             )
         )
     rows.append(("speed", f"{report['files_per_minute']:.0f} files a minute, {report['seconds']} s in all"))
     _print_rows(console, rows)
+    _print_left_out(console, platform, [name for name, one in report["destinations"].items() if one["left_out"]])
+
+
+def _print_left_out(console: Console, platform: Platform, destinations: Sequence[str]) -> None:
+    """Says why files do not go to a destination; which files, the check `left_out_on_purpose` names."""
+    from catalog.left_out import left_out_of
+
+    for name in destinations:
+        with platform.engine.connect() as connection:
+            found = left_out_of(connection, name, 0)
+        console.print(f"\nLeft out of {name} on purpose, at any date: {found.count}", markup=False)
+        for reason, count in found.reasons.items():
+            console.print(f"  {count}: {reason}", markup=False)
 
 
 def _print_files(console: Console, platform: Platform, *, seen_before: bool) -> None:
@@ -200,8 +215,10 @@ def _print_left(console: Console, platform: Platform) -> None:
 
 
 def _in_words(left: Left, attempts: int) -> Iterator[str]:
-    if left.waiting:
-        yield f"{left.waiting} wait for the next run"
+    if (due := left.waiting - left.put_off) > 0:
+        yield f"{due} wait for the next run"
+    if left.put_off_until is not None:
+        yield f"{left.put_off} wait for their time, from {left.put_off_until.astimezone():%Y-%m-%d %H:%M} on"
     if (again := left.failed - left.given_up) > 0:
         when = f" from {left.next_try.astimezone():%Y-%m-%d %H:%M} on" if left.next_try else ""
         yield f"{again} failed and are tried again{when}"
@@ -326,6 +343,7 @@ def _print_status(platform: Platform, report: Mapping[str, Any]) -> None:
     if (trash := report["trash"])["files"]:
         rows.append(("trash", f"{trash['files']} files, {_megabytes(trash['bytes'])}, the oldest of {trash['oldest']}"))
     _print_rows(console, rows)
+    _print_left_out(console, platform, [name for name, one in report["destinations"].items() if one["left_out"]])
     _print_places(console, platform)
 
 

@@ -24,6 +24,7 @@ from mediapipe_assets.cli.sample import prepare_sample
 
 if TYPE_CHECKING:
     from catalog.work import Scope
+    from resources.settings import Settings
 
 PASSES = 4  # a late half may make another day due; more than a few rounds would be a loop
 
@@ -132,9 +133,8 @@ def _run(home: Path, wishes: Wishes, overrides: Mapping[str, object]) -> int:
             "no folder is watched yet. Say which: mediapipe-assets run --source DIR; or set an Apple ID: "
             "MEDIAPIPE_ICLOUD__APPLE_ID"
         )
-    if wishes.destination and wishes.destination not in settings.destinations:
-        known = ", ".join(settings.destinations) or "none"
-        raise click.UsageError(f"there is no destination called {wishes.destination}; there is: {known}")
+    if wishes.destination is not None:
+        _refuse_where_nothing_goes(settings, wishes.destination)
     if wishes.dry_run:
         with open_platform(home, overrides=overrides) as platform:
             return _dry_run(platform, wishes)
@@ -142,6 +142,8 @@ def _run(home: Path, wishes: Wishes, overrides: Mapping[str, object]) -> int:
     start = time.monotonic()
     with open_platform(home, prepare=True) as platform:
         _check_destinations(platform)
+        if wishes.destination in settings.icloud_destinations:
+            platform.icloud.room(wishes.destination).ask_at_once()
         done = _work(platform, wishes)
         done.seconds = time.monotonic() - start
         report = run_report(platform, done)
@@ -152,6 +154,24 @@ def _run(home: Path, wishes: Wishes, overrides: Mapping[str, object]) -> int:
     if done.sign_in:
         return SIGN_IN
     return FAILED_FILES if report["failed"] else OK
+
+
+def _refuse_where_nothing_goes(settings: Settings, name: str) -> None:
+    """Refuses a destination that is not there, or is switched off: a run would pass it over without a word."""
+    section = f"[destinations.{name}] in {settings.file}"
+    if name not in settings.destinations:
+        known = ", ".join(
+            one if entry.enabled else f"{one} (switched off)" for one, entry in settings.destinations.items()
+        )
+        raise click.UsageError(
+            f"there is no destination called {name}; there is: {known}. To make one, write a section {section} with "
+            'kind = "archive" and its path, or kind = "icloud", and enabled = true'
+        )
+    if settings.destinations[name].enabled:
+        return
+    said = settings.masked()[f"destinations.{name}.enabled"]
+    how = f"{said['name']}=true" if said["from"] == "environment" else f"enabled = true below {section}"
+    raise click.UsageError(f"the destination {name} is switched off. To switch it on: {how}")
 
 
 def _check_destinations(platform: Any) -> None:
@@ -265,6 +285,7 @@ def _work(platform: Any, wishes: Wishes) -> Done:
         raise RefusedForSafety(NO_ROOM + " ".join(map(str, missing)))
     days = _due(platform, wishes, unseen=True)
     if not days:
+        _tell_where_room_is_lacking(platform, done)
         return done
     with _session(platform, wishes) as session:
         session.observe(looks, libraries)
@@ -274,6 +295,7 @@ def _work(platform: Any, wishes: Wishes) -> Done:
             if not days or days == before or wishes.limit or wishes.redo == "all":
                 break
     _tell_what_stops_icloud(platform, done)
+    _tell_where_room_is_lacking(platform, done)
     return done
 
 
@@ -286,7 +308,14 @@ def _read_icloud(platform: Any, wishes: Wishes, done: Done) -> list[Any]:
     looks = sync_all(platform)
     done.notes += looks.notes
     done.sign_in = looks.exit_code() == SIGN_IN
-    return [one.found for one in looks.done]
+    found = [one.found for one in looks.done]
+    for one in found:
+        if one.new or one.changed or one.deleted:
+            say(
+                f"iCloud ({one.source}) holds {one.assets} photos and films: {len(one.new)} new, {len(one.changed)} "
+                f"changed, {len(one.deleted)} deleted there, which deletes nothing here."
+            )
+    return found
 
 
 def _tell_what_stops_icloud(platform: Any, done: Done) -> None:
@@ -296,6 +325,10 @@ def _tell_what_stops_icloud(platform: Any, done: Done) -> None:
     notes, needs = what_stops_accounts(platform)
     done.notes += [one for one in notes if one not in done.notes]
     done.sign_in = done.sign_in or needs
+
+
+def _tell_where_room_is_lacking(platform: Any, done: Done) -> None:
+    done.notes += [f"{name}: {words}" for name, words in platform.icloud.without_room().items()]
 
 
 @contextlib.contextmanager
@@ -366,8 +399,7 @@ class _Session:
             if one.new or one.gone:
                 self._instance.report_runless_asset_event(folder.observation(one))
         for library in libraries:
-            if library.new or library.changed or library.deleted:
-                self._instance.report_runless_asset_event(icloud.observation(library))
+            self._instance.report_runless_asset_event(icloud.observation(library))
 
     def _selection(self) -> list[Any]:
         graph = self._definitions.resolve_asset_graph()

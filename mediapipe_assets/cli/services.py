@@ -64,6 +64,7 @@ def env() -> int:
     from resources.postgres_access import normalise_url
     from resources.settings import home_folder, load_settings
     from services import up as service
+    from services.running import is_up
 
     home = home_folder()
     settings = load_settings(home)
@@ -74,7 +75,7 @@ def env() -> int:
     else:
         url = normalise_url(settings.database_url.get_secret_value())
     service.prepare_dagster_home(home)
-    if (running := service.is_up(home)) is not None:
+    if (running := is_up(home)) is not None:
         say(f"`up` is running at {running.url}: a `dagster dev` beside it would be a second daemon.")
     for name, value in service.dagster_environment(home, url).items():
         click.echo(f"export {name}={shlex.quote(value)};")

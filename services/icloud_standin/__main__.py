@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from services.icloud_standin.demo import demo_account
+from services.icloud_standin.demo import NAME, PASSWORD, demo_account
 from services.icloud_standin.standin import ICloudStandin
 
 
@@ -31,6 +31,7 @@ def main(folder: Path, port_file: Path, demo: bool) -> None:
     with ICloudStandin(folder, announce=lambda line: click.echo(line, err=True)) as icloud:
         if demo:
             demo_account(icloud, folder / "pictures")
+            click.echo(f"The account is {NAME}, its password {PASSWORD}.", err=True)
         for name, value in icloud.environment.items():
             click.echo(f"export {name}={shlex.quote(value)}")
         # Written last and at once, so that whoever waits for it finds everything ready.

@@ -209,6 +209,20 @@ def test_a_failure_that_is_put_off_at_the_next_try_keeps_its_attempts_and_loses_
         assert not work.defer(session, STAGE, row, 0, 0)  # it is nobody's
 
 
+def test_what_is_left_says_how_much_of_it_waits_for_its_time_and_until_when(engine: Engine) -> None:
+    later, _now = add_rows(engine, 2)
+    with lease(engine) as mine:
+        claim(engine, mine)
+        with engine.begin() as session:
+            assert work.defer(session, STAGE, later, mine, 3600)
+        release(engine, mine)
+    with engine.connect() as connection:
+        left = work.left_over(connection, QUERY, 5)
+        assert (left.waiting, left.put_off, left.failed) == (2, 1, 0)
+        until = connection.execute(text("SELECT not_before FROM work WHERE row_id = :id"), {"id": later}).scalar()
+        assert left.put_off_until == until
+
+
 def test_failures_are_counted_at_all_dates_and_forgotten_only_where_told(engine: Engine) -> None:
     with engine.begin() as connection:
         here = add_observation(connection)

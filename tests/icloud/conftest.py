@@ -30,8 +30,8 @@ __all__ = [
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Takes the pauses out of what waits for an Apple that stumbles."""
-    monkeypatch.setattr("resources.icloud._PAUSES", (0.0, 0.0, 0.0))
-    monkeypatch.setattr("resources.icloud.REQUESTS_A_SECOND", 1e6)
+    monkeypatch.setattr("resources.icloud_session._PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr("resources.icloud_session.REQUESTS_A_SECOND", 1e6)
     monkeypatch.setattr("resources.icloud_download.FIRST_PAUSE", 0.0)
 
 

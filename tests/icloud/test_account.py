@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -125,6 +126,18 @@ def test_a_right_code_that_apple_answers_with_409_counts(world: World, account: 
     assert world.sync().complete
 
 
+def test_the_digits_of_a_code_may_be_parted_and_what_is_no_code_is_called_that(
+    world: World, account: Account, icloud: ICloudStandin, command: Callable[..., tuple[int, str, str]]
+) -> None:
+    ask_for_code(world.engine, world.account())
+    digits = str(account.code)
+    icloud.reset_requests()
+    code, _, said = command("icloud", "code", "12x")
+    assert code == 2 and "six digits" in said and "Apple did not" not in said and pages(icloud) == []
+    code, _, said = command("icloud", "code", f"{digits[:3]} {digits[3:]}")
+    assert code == 0 and "Signed in" in said
+
+
 def test_a_code_that_nobody_awaits_leaves_a_sound_sign_in_alone(signed_in: World) -> None:
     with pytest.raises(NoCodeAwaited):
         enter_code(signed_in.engine, signed_in.account(), "123456")
@@ -157,6 +170,15 @@ def test_a_wrong_password_is_never_tried_a_second_time_by_itself(
     account.verifier = right
     world.sign_in(account)
     assert command("icloud", "sync")[0] == 0
+
+
+def test_a_password_that_was_forgotten_is_not_called_wrong(
+    world: World, account: Account, icloud: ICloudStandin
+) -> None:
+    with pytest.raises(NeedsPerson, match="No password is set") as needs:
+        ask_for_code(world.engine, replace(world.account(), password=None))
+    assert needs.value.need == state(world).needs == "password"
+    assert "complete" not in pages(icloud) and account.codes_sent == 0
 
 
 def lock(account: Account) -> None:

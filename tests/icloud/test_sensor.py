@@ -66,9 +66,17 @@ def test_what_is_new_is_asked_for_once_and_looked_at_again_after_a_while(
     assert days(tick) == [("2024-05-17", "2024-05-17")]
     assert tick.asset_events[0].metadata["new"].value == 1
     icloud.reset_requests()
-    assert sensor.tick(minutes=29).skip_message == "iCloud was read a moment ago." and icloud.request_log() == []
+    tick = sensor.tick(minutes=29)
+    assert tick.skip_message == "iCloud was read a moment ago." and icloud.request_log() == [] == tick.asset_events
     tick = sensor.tick(minutes=2)
-    assert days(tick) == [] and tick.skip_message == "Nothing is new in iCloud." and not tick.asset_events
+    assert days(tick) == [] and tick.skip_message == "Nothing is new in iCloud."
+
+
+def test_each_look_is_shown_also_one_that_found_nothing_new(sensor: Sensor, library: Library) -> None:
+    library.add("a.jpg", jpeg(1), taken=NOON, offset_seconds=0)
+    sensor.world.sync()  # as `icloud sync` and `run` do: without Dagster, or before it is there
+    (shown,) = sensor.tick(minutes=31).asset_events
+    assert shown.metadata["photos"].value == 1 and shown.metadata["new"].value == 0
 
 
 def test_what_comes_while_a_run_is_under_way_is_asked_for_when_it_has_ended(sensor: Sensor, library: Library) -> None:

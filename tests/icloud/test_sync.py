@@ -384,6 +384,26 @@ def test_rubbish_in_the_feed_is_passed_over(world: World) -> None:
     assert found.complete and len(found.new) == 5 and len(world.known()) == 5
 
 
+def test_a_library_of_which_apple_counts_more_for_a_week_is_read_from_the_beginning(
+    read: World, library: Library
+) -> None:
+    known = read.known()
+
+    def change(statement: str) -> None:
+        with read.engine.begin() as connection:
+            connection.exec_driver_sql(statement)
+
+    change("DELETE FROM icloud_records")  # as if the feed had never told of them
+    fill(library, 1, seed=9)
+    assert read.sync().counted == 1
+    assert read.sync().counted == 1  # not at once
+    change("UPDATE icloud_libraries SET reading_since = reading_since - interval '8 days'")
+    read.sync()
+    found = read.sync()
+    assert found.assets == 21 and found.counted == found.apple_count
+    assert set(known) < set(read.known())
+
+
 def test_a_feed_that_lists_less_than_apple_counts_buries_nothing(read: World, library: Library) -> None:
     known = read.known()
     place = Read("icloud", NAME, PERSONAL)

@@ -13,11 +13,15 @@ from catalog import heartbeats, twofa
 from catalog.twofa import CodeRequest
 from pipeline import icloud_account
 from pipeline.icloud_account import ask_for_code, enter_code
-from pipeline.twofa import Answer, Answers, Verdict, cancel, is_answerable, wait_for_code
-from services.icloud_standin import Account
-from tests.icloud_world import World
+from pipeline.stage import CLAIM_BATCH
+from pipeline.twofa import Answer, Answers, Verdict, ask_person, cancel, wait_for_code
+from resources.icloud_errors import Need, NeedsPerson
+from services.icloud_standin import Account, ICloudStandin, Library
+from tests.icloud_library import jpeg
+from tests.icloud_world import TrustEnds, World
 
 LATER = timedelta(minutes=11)
+NOON = datetime(2026, 5, 17, 10, 0, tzinfo=UTC)
 
 
 class Person:
@@ -184,14 +188,115 @@ def test_a_run_that_ends_waits_no_more(asked: Person, monkeypatch: pytest.Monkey
     assert asked.request is not None
 
 
-def test_waiting_is_worth_it_only_while_a_bot_hears_answers(asked: Person) -> None:
-    engine, now = asked.world.engine, datetime.now(UTC)
-    assert not is_answerable(engine, "icloud", now)
-    with engine.begin() as connection:
+# ------------------------------------------------------------------ asking
+
+
+def beats(world: World) -> None:
+    """A bot is there."""
+    with world.engine.begin() as connection:
         heartbeats.beat(connection, heartbeats.BOT)
-    assert is_answerable(engine, "icloud", now)
-    assert not is_answerable(engine, "icloud", now + timedelta(minutes=5))
-    assert not is_answerable(engine, "another", now)
+
+
+def ask(person: Person, need: Need = "code") -> datetime | None:
+    return ask_person(person.world.engine, person.world.account(), NeedsPerson(need), now=person.answers.now)
+
+
+def test_a_person_is_asked_only_while_a_bot_hears_the_answer(person: Person) -> None:
+    assert ask(person) is None
+    beats(person.world)
+    person.ahead = timedelta(minutes=5)
+    assert ask(person) is None, "it fell silent"
+    person.ahead = timedelta()
+    assert ask(person) is not None
+    assert person.sends() is Verdict.ACCEPTED
+
+
+def test_a_person_is_asked_once_each_time_that_the_trust_ends(person: Person) -> None:
+    beats(person.world)
+    first = ask(person)
+    assert first is not None
+    assert ask(person) == first, "whoever comes meanwhile waits for the same answer"
+    assert person.request is not None
+    cancel(person.world.engine, person.request.id)
+    assert ask(person) is None
+    assert person.phone.codes_sent == 1
+    ask_for_code(person.world.engine, person.world.account())
+    assert person.sends() is Verdict.ACCEPTED
+    person.phone.expire_trust()
+    assert ask(person) is not None, "the next time is another one"
+
+
+def test_nobody_is_asked_for_what_no_code_mends(person: Person) -> None:
+    beats(person.world)
+    assert ask(person, "password") is None
+    assert person.phone.codes_sent == 0
+
+
+# ------------------------------------------------------------------ downloads that wait
+
+
+@pytest.fixture
+def ending(signed_in: World, account: Account, library: Library, icloud: ICloudStandin) -> Person:
+    """Somebody whose trust ends among the downloads of a few more photos than one batch has."""
+    for number in range(CLAIM_BATCH + 2):
+        library.add(f"IMG_{number:04d}.JPG", jpeg(number), taken=NOON, offset_seconds=7200)
+    signed_in.sync()
+    icloud.faults.add(TrustEnds("answer", "records/lookup$", after=1, status=421, account=account))
+    beats(signed_in)
+    return Person(signed_in, account)
+
+
+def test_a_download_that_apple_wants_a_code_for_goes_on_in_the_same_run_when_the_person_answers(
+    ending: Person, library: Library
+) -> None:
+    def answers() -> None:
+        while ending.request is None:
+            time.sleep(0.05)
+        ending.sends()
+
+    threading.Thread(target=answers, daemon=True).start()
+    report = ending.world.work()
+    assert report.counts == {"stored": CLAIM_BATCH + 2}
+    assert ending.world.value("SELECT count(*) FROM media_files") == len(library.assets)
+    assert ending.phone.codes_sent == 2, "one at the first sign-in, and one now"
+
+
+def test_a_download_whose_question_is_canceled_leaves_the_rest_for_later(ending: Person) -> None:
+    def cancels() -> None:
+        while ending.request is None:
+            time.sleep(0.05)
+        cancel(ending.world.engine, ending.request.id)
+
+    threading.Thread(target=cancels, daemon=True).start()
+    report = ending.world.work()
+    assert report.counts["stored"] == CLAIM_BATCH and report.counts["failed"] == 0
+    assert ending.world.value("SELECT needs FROM icloud_accounts") == "code"
+    assert ending.phone.codes_sent == 2
+
+
+def test_a_sync_that_is_patient_goes_on_when_the_person_answers(signed_in: World, account: Account) -> None:
+    person = Person(signed_in, account)
+    beats(signed_in)
+    account.expire_trust()
+    told: list[str] = []
+
+    def waits(words: str) -> None:
+        told.append(words)
+        threading.Timer(0.1, person.sends).start()
+
+    assert signed_in.read(patient=waits).found.complete
+    assert "Apple wants a code" in told[0]
+
+
+def test_a_sync_that_cannot_wait_still_has_the_person_asked(signed_in: World, account: Account) -> None:
+    person = Person(signed_in, account)
+    beats(signed_in)
+    account.expire_trust()
+    with pytest.raises(NeedsPerson):
+        signed_in.sync()
+    assert person.request is not None
+    assert person.sends() is Verdict.ACCEPTED
+    assert signed_in.sync().complete
 
 
 def test_no_code_is_in_any_table(asked: Person) -> None:

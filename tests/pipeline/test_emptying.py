@@ -12,7 +12,8 @@ from sqlalchemy import Engine, text
 from pipeline import emptying, layout
 from pipeline.emptying import Emptied, Summary
 from pipeline.proofs import KeptFolder
-from tests.pipeline.test_release import Home, put
+from tests.aging_home import Home
+from tests.proof_files import put
 
 KEEP = 90
 

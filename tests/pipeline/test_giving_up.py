@@ -12,8 +12,9 @@ from catalog import renditions
 from pipeline import compress
 from pipeline.compress import CompressionStage
 from pipeline.stage import StageReport
+from tests.aging_home import Home
 from tests.pipeline.test_redo import Encode, encode, redo
-from tests.pipeline.test_release import Elsewhere, Home
+from tests.proof_files import Elsewhere
 from tests.the_catalog import DAY
 
 __all__ = ["encode"]

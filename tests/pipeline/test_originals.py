@@ -22,8 +22,9 @@ from media.files import ROOT_MARKER
 from media.ingest import ingest
 from pipeline import dating, discovery
 from pipeline.deduplicate import DeduplicationStage
-from pipeline.originals import OriginalsStage, SourceRoot
+from pipeline.originals import OriginalsStage
 from pipeline.stage import StageReport, work_off
+from pipeline.storing import SourceRoot
 from resources.compute import Task, WorkerDied
 from tests.pipeline.test_discovery import TAKEN, later, look_at, photo
 from tests.the_catalog import InlinePool, a_root, a_run, lease

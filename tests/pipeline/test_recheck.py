@@ -12,9 +12,9 @@ from catalog import deliveries
 from media.files import ROOT_MARKER
 from pipeline import assembly
 from pipeline.recheck import ENOUGH, Rechecked, recheck
+from tests.aging_home import Home
 from tests.pipeline.test_assembly import archives, platform
 from tests.pipeline.test_delivery import add_member
-from tests.pipeline.test_release import Home
 from tests.the_catalog import DAY
 
 DAYS = 30

@@ -13,8 +13,9 @@ from sqlalchemy import Engine, text
 from catalog import bundles, deliveries, history, renditions
 from pipeline import compress, layout
 from pipeline.stage import StageReport
+from tests.aging_home import Home
 from tests.conftest import tree
-from tests.pipeline.test_release import Home, put, sha256
+from tests.proof_files import put, sha256
 from tests.the_catalog import DAY, add_stored
 
 Encode = Callable[[bytes], None]

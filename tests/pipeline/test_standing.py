@@ -18,8 +18,9 @@ from pipeline.deliver import StagedStage, UploadedStage, VerifiedStage
 from pipeline.discovery import FolderSpec, look
 from pipeline.failures import RunStopped
 from pipeline.library import LibraryStage
-from pipeline.originals import OriginalsStage, SourceRoot
+from pipeline.originals import OriginalsStage
 from pipeline.stage import Stage, StageReport, work_off
+from pipeline.storing import SourceRoot
 from resources.archive import ArchiveFolder
 from tests.conftest import sha256
 from tests.pipeline.test_discovery import later, photo

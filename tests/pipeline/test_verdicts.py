@@ -16,7 +16,8 @@ from catalog.counts import destination_counts
 from mediapipe_assets.checks import checks_of
 from pipeline.proofs import NotProven, prove
 from resources.delivery import Acknowledgement, Evidence, Intent, NotNow, Verdict
-from tests.pipeline.test_release import BYTES, Elsewhere, Home, doomed, marked, said_to_be, sha256
+from tests.aging_home import Home
+from tests.proof_files import BYTES, Elsewhere, doomed, marked, said_to_be, sha256
 from tests.the_catalog import ALWAYS, DAY, rules
 
 

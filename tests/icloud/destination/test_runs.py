@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,18 @@ def test_after_a_kill_in_mid_upload_another_run_leaves_one_photo_each(
     assert [row.state for row in rows(home, "SELECT state FROM deliveries")] == ["verified"] * 3
     assert home.run("--destination", "icloud")["runs"] == []
     assert not rows(home, "SELECT 1 FROM source_files WHERE source = 'icloud'")
+
+
+def test_the_report_says_how_it_is_proven_and_why_something_is_left_out(home: Home, library: Library) -> None:
+    (home.path.parent / "photos" / "IMG_9.AAE").write_text("<plist></plist>")
+    library.add("a.jpg", jpeg(9), taken=datetime(2024, 5, 17, tzinfo=UTC), offset_seconds=0)
+    said = home.cli("run").err
+    assert "iCloud (icloud) holds 1 photos and films: 1 new, 0 changed, 0 deleted there" in said
+    assert "3 verified by Apple's checksum, 2 left out on purpose" in said
+    why = "Left out of icloud on purpose, at any date: 2\n"
+    for words in (said, home.cli("status").err):
+        assert why in words and "1: a sidecar: iCloud takes photos and films alone" in words
+    assert "everything in your folders and in iCloud is known" in home.cli("run").err
 
 
 def test_a_run_ends_with_what_apple_does_not_show_yet_pending_and_the_schedule_comes_back(

@@ -1,0 +1,5 @@
+"""What tests of the destination start from."""
+
+from tests.icloud_uploads import home
+
+__all__ = ["home"]
