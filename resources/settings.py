@@ -27,6 +27,7 @@ from resources.settings_alerts import NotifySettings, TelegramSettings
 from resources.settings_icloud import ICloudDestination, ICloudSource, account_of, icloud_problems
 from resources.settings_kinds import ARCHIVE, DESTINATION_KINDS, SOURCE_KINDS, Destination, Source
 from resources.settings_layers import Origin, SettingsError
+from resources.settings_pixel import PixelDestination
 from resources.settings_sections import (
     ArchiveDestination,
     CompressionSettings,
@@ -55,6 +56,7 @@ __all__ = [
     "ICloudSource",
     "LibrarySettings",
     "NotifySettings",
+    "PixelDestination",
     "ReleaseSettings",
     "RootsSettings",
     "RunsSettings",
@@ -171,6 +173,11 @@ class Settings(BaseSettings):
     def icloud_destinations(self) -> dict[str, ICloudDestination]:
         """The destinations that are iCloud libraries, by name."""
         return {name: entry for name, entry in self.destinations.items() if isinstance(entry, ICloudDestination)}
+
+    @property
+    def pixels(self) -> dict[str, PixelDestination]:
+        """The destinations that are phones, by name."""
+        return {name: entry for name, entry in self.destinations.items() if isinstance(entry, PixelDestination)}
 
     @property
     def file(self) -> Path:
