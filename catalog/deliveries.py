@@ -455,6 +455,8 @@ _OPEN = (
     "FROM deliveries d LEFT JOIN work w ON w.row_id = d.id AND w.error IS NOT NULL AND w.stage = d.destination || '/' "
     "|| CASE d.state WHEN 'staged' THEN 'uploaded' ELSE 'verified' END || '_media' WHERE d.state <> 'verified'"
 )
+# Sent and not proven, for a reason; what could not be sent is a failure of the stage before. Parameter `d`.
+UNPROVEN = f"SELECT d.id {_OPEN} AND d.destination = :d AND w.error IS NOT NULL AND d.state <> 'staged'"
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,12 @@ def _days(scope: Scope) -> dict[str, object]:
 _OF_SOURCES = "(CAST(:sources AS text[]) IS NULL OR source = ANY(CAST(:sources AS text[])))"
 
 
+# What is unresolved at any date, for those who need all of it and not a few; parameter `sources`.
+FAILED_OBSERVATIONS = f"state = 'failed' AND {_OF_SOURCES}"
+DAMAGED = "state = 'damaged' AND acknowledged_at IS NULL"
+REJECTED = "state = 'rejected' AND acknowledged_at IS NULL AND gone_at IS NULL"
+
+
 def observation_counts(connection: Connection, scope: Scope, names: Sequence[str] | None = None) -> dict[str, int]:
     """Counts the observations of some days by their state, of some sources or of all."""
     rows = connection.execute(
@@ -49,7 +55,7 @@ def failed_observations(
     connection: Connection, limit: int, names: Sequence[str] | None = None
 ) -> tuple[int, list[Named]]:
     """Returns how many observations stand failed at any date, and a few of them; of some sources or of all."""
-    where = f"state = 'failed' AND {_OF_SOURCES}"
+    where = FAILED_OBSERVATIONS
     given = {"limit": limit, "sources": _names(names)}
     total = connection.execute(text(f"SELECT count(*) FROM source_files WHERE {where}"), given).scalar_one()
     rows = connection.execute(
@@ -83,7 +89,7 @@ def waiting_observations(connection: Connection, names: Sequence[str]) -> int:
 
 def damaged(connection: Connection, limit: int) -> tuple[int, list[Named]]:
     """Returns how many kept files are damaged and not acknowledged, and a few of them."""
-    where = "state = 'damaged' AND acknowledged_at IS NULL"
+    where = DAMAGED
     total = connection.execute(text(f"SELECT count(*) FROM media_files WHERE {where}")).scalar_one()
     rows = connection.execute(
         text(f"SELECT stored_path, reason FROM media_files WHERE {where} ORDER BY id DESC LIMIT :limit"),
@@ -98,6 +104,9 @@ _PROVEN = (
 )
 
 
+MISSING = f"m.missing_since IS NOT NULL AND coalesce(m.acknowledged_at < m.missing_since, true) AND NOT {_PROVEN}"
+
+
 @dataclass(frozen=True, slots=True)
 class Missing:
     """Contents whose originals are gone from where they were left: how many, and those without a proven copy."""
@@ -110,7 +119,7 @@ class Missing:
 def missing(connection: Connection, limit: int) -> Missing:
     """Returns what is known of the contents that are missing at any date; what was acknowledged is only counted."""
     total = connection.execute(text("SELECT count(*) FROM media_files WHERE missing_since IS NOT NULL")).scalar_one()
-    where = f"m.missing_since IS NOT NULL AND coalesce(m.acknowledged_at < m.missing_since, true) AND NOT {_PROVEN}"
+    where = MISSING
     unproven = connection.execute(text(f"SELECT count(*) FROM media_files m WHERE {where}")).scalar_one()
     rows = connection.execute(
         text(f"SELECT stored_path, missing_since FROM media_files m WHERE {where} ORDER BY id DESC LIMIT :limit"),
@@ -123,7 +132,7 @@ def missing(connection: Connection, limit: int) -> Missing:
 
 def rejected(connection: Connection, limit: int) -> tuple[int, list[Named]]:
     """Returns how many files were rejected, are still there and not acknowledged, and a few of them."""
-    where = "state = 'rejected' AND acknowledged_at IS NULL AND gone_at IS NULL"
+    where = REJECTED
     total = connection.execute(text(f"SELECT count(*) FROM source_files WHERE {where}")).scalar_one()
     rows = connection.execute(
         text(f"SELECT source_id, reason FROM source_files WHERE {where} ORDER BY id DESC LIMIT :limit"),
@@ -211,11 +220,14 @@ def count_verified(connection: Connection, destination: str, scope: Scope) -> in
     )
 
 
+WITHOUT_EVIDENCE = "destination = :d AND state = 'verified' AND (evidence ->> 'sha256') IS DISTINCT FROM sha256"
+
+
 def verified_without_evidence(
     connection: Connection, destination: str, limit: int
 ) -> tuple[int, list[tuple[str, str]]]:
     """Returns how many verified deliveries, at any date, have evidence of other bytes, and a few; an index has them."""
-    where = "destination = :d AND state = 'verified' AND (evidence ->> 'sha256') IS DISTINCT FROM sha256"
+    where = WITHOUT_EVIDENCE
     total = connection.execute(text(f"SELECT count(*) FROM deliveries WHERE {where}"), {"d": destination}).scalar_one()
     rows = connection.execute(
         text(

@@ -244,9 +244,12 @@ def set_reasons(connection: Connection, source: str, reasons: Mapping[str, str |
     )
 
 
+WITHOUT_FILE = "source = :source AND reason IS NOT NULL AND state IN ('live', 'hidden')"
+
+
 def without_file(connection: Connection, source: str, limit: int = 20) -> tuple[int, list[tuple[str, str]]]:
     """Returns how many photos bring no file, and the first few with the reason."""
-    where = "WHERE source = :source AND reason IS NOT NULL AND state IN ('live', 'hidden')"
+    where = f"WHERE {WITHOUT_FILE}"
     total = connection.execute(text(f"SELECT count(*) FROM icloud_records {where}"), {"source": source}).scalar_one()
     rows = connection.execute(
         text(f"SELECT name, reason FROM icloud_records {where} ORDER BY id LIMIT :limit"),
@@ -348,13 +351,17 @@ def count_assets(connection: Connection, source: str) -> int:
     return int(connection.execute(text(statement), {"source": source}).scalar_one())
 
 
+_OTHER_CHECKSUM = (
+    "FROM source_files s JOIN media_files m ON m.id = s.media_file_id WHERE s.source = ANY(:sources) "
+    "AND s.state IN ('kept', 'duplicate', 'renamed') AND m.apple_checksum IS NOT NULL "
+    f"AND s.version ~ '{_COMPARABLE}' AND s.version <> m.apple_checksum"
+)
+OTHER_CHECKSUMS = f"SELECT s.id {_OTHER_CHECKSUM}"
+
+
 def other_checksums(connection: Connection, sources: Sequence[str], limit: int) -> tuple[int, list[tuple[str, str]]]:
     """Returns how many stored files have another checksum than Apple gave, where ours can be compared, and a few."""
-    query = (
-        "FROM source_files s JOIN media_files m ON m.id = s.media_file_id WHERE s.source = ANY(:sources) "
-        "AND s.state IN ('kept', 'duplicate', 'renamed') AND m.apple_checksum IS NOT NULL "
-        f"AND s.version ~ '{_COMPARABLE}' AND s.version <> m.apple_checksum"
-    )
+    query = _OTHER_CHECKSUM
     given = {"sources": list(sources), "limit": limit}
     total = connection.execute(text(f"SELECT count(*) {query}"), given).scalar_one()
     rows = connection.execute(text(f"SELECT s.source_id, m.stored_path {query} ORDER BY s.id DESC LIMIT :limit"), given)

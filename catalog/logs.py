@@ -6,7 +6,7 @@ Belongs here: writing the catalog's own log and metrics. Does not belong here: t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 
 from sqlalchemy import Connection, text
 
@@ -46,6 +46,14 @@ def add_metrics(connection: Connection, run_id: str, stage: str, values: Mapping
             text("INSERT INTO pipeline_metrics (run_id, stage, name, value) VALUES (:run_id, :stage, :name, :value)"),
             rows,
         )
+
+
+def last_finished(connection: Connection) -> datetime | None:
+    """Returns when a stage last came to an end with a file, None before the first time; failures are no end."""
+    at: datetime | None = connection.execute(
+        text("SELECT at FROM pipeline_logs WHERE event <> 'failed' ORDER BY id DESC LIMIT 1")
+    ).scalar()
+    return at
 
 
 def run_metrics(connection: Connection, run_ids: Sequence[str]) -> dict[str, dict[str, float]]:

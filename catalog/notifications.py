@@ -7,6 +7,7 @@ Belongs here: telling, and taking back what no longer holds. Does not belong her
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from sqlalchemy import Connection, text
@@ -89,6 +90,45 @@ def resolve_under(connection: Connection, prefix: str, *, but: str | None = None
         "starts_with(key, :prefix) AND key IS DISTINCT FROM CAST(:but AS text)",
         {"prefix": prefix, "but": but},
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Something that was told and still holds."""
+
+    key: str
+    at: datetime
+    body: str
+
+
+def standing(connection: Connection, prefix: str) -> list[Standing]:
+    """Returns everything that still holds and whose key begins with a prefix, the oldest first."""
+    rows = connection.execute(
+        text(
+            "SELECT key, at, body FROM notifications WHERE resolved_at IS NULL AND starts_with(key, :prefix) "
+            "ORDER BY id"
+        ),
+        {"prefix": prefix},
+    )
+    return [Standing(*row) for row in rows]
+
+
+def was_told(connection: Connection, key: str) -> bool:
+    """Returns whether something was ever told, also when it is over."""
+    return (
+        connection.execute(text("SELECT 1 FROM notifications WHERE key = :key LIMIT 1"), {"key": key}).first()
+        is not None
+    )
+
+
+def unresolved(connection: Connection, limit: int) -> tuple[int, list[tuple[datetime, str]]]:
+    """Returns how many notices hold, and when and by which title the newest of them were told."""
+    total: int = connection.execute(text("SELECT count(*) FROM notifications WHERE resolved_at IS NULL")).scalar_one()
+    rows = connection.execute(
+        text("SELECT at, title FROM notifications WHERE resolved_at IS NULL ORDER BY id DESC LIMIT :limit"),
+        {"limit": limit},
+    )
+    return total, [(row.at, row.title) for row in rows]
 
 
 def _resolve(connection: Connection, which: str, values: dict[str, str | None]) -> int:

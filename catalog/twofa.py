@@ -90,6 +90,15 @@ def was_asked_since(connection: Connection, account: str, moment: datetime | Non
     return found.first() is not None
 
 
+def announced_since(connection: Connection, moment: datetime) -> list[CodeRequest]:
+    """Returns the requests since a moment that a message asks for, however they stand, the oldest first."""
+    rows = connection.execute(
+        text(f"SELECT {_COLUMNS} FROM twofa_requests WHERE message_id IS NOT NULL AND asked_at >= :moment ORDER BY id"),
+        {"moment": moment},
+    )
+    return [_request(row) for row in rows]
+
+
 def request(connection: Connection, request_id: int) -> CodeRequest | None:
     """Returns a request as it stands now."""
     row = connection.execute(text(f"SELECT {_COLUMNS} FROM twofa_requests WHERE id = :id"), {"id": request_id}).first()

@@ -16,6 +16,7 @@ from catalog.findings import Named
 from catalog.work import Scope
 
 FINDINGS_LOCK = 0x6D70_0006
+UNRESOLVED = "check_name = :check AND acknowledged_at IS NULL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def record_look(
 
 def unresolved(connection: Connection, check: str, limit: int) -> tuple[int, list[Named]]:
     """Returns how many contents a check found unsound at any date, and the few that were looked at last."""
-    where = "check_name = :check AND acknowledged_at IS NULL"
+    where = UNRESOLVED
     total = connection.execute(
         text(f"SELECT count(*) FROM check_findings WHERE {where}"), {"check": check}
     ).scalar_one()

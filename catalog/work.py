@@ -233,6 +233,19 @@ def count_due(connection: Connection, query: WorkQuery, scope: Scope | None = No
     return int(connection.execute(text(statement), parameters).scalar_one())
 
 
+def count_ready(connection: Connection, query: WorkQuery, max_attempts: int) -> int:
+    """Counts what could be worked on now, at any date, whether a run has it in hand or not.
+
+    That is not what waits for its time, after a failure or because it was put off, nor what is not tried again.
+    """
+    statement = f"""
+        SELECT count(*) FROM {query.table} LEFT JOIN work w ON w.stage = :stage AND w.row_id = {query.alias}.id
+        WHERE {query.where} AND coalesce(w.not_before <= now(), true) AND coalesce(w.attempts < :max_attempts, true)
+    """
+    parameters = {**query.params, "stage": query.stage, "max_attempts": max_attempts}
+    return int(connection.execute(text(statement), parameters).scalar_one())
+
+
 def due_volume(
     connection: Connection, query: WorkQuery, size: str, scope: Scope, rules: ClaimRules, limit: int = 0
 ) -> tuple[int, int]:
@@ -274,6 +287,9 @@ class Failure:
     partition_date: date
     attempts: int
     error: str
+
+
+FAILED_ROWS = "SELECT row_id AS id FROM work WHERE stage = :stage AND error IS NOT NULL"
 
 
 def failures(connection: Connection, stage: str, limit: int = 20) -> tuple[int, list[Failure]]:

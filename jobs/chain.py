@@ -6,7 +6,7 @@ which days are due (`pipeline.assembly`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
@@ -17,7 +17,12 @@ from pipeline.planning import merge_dates
 CHAIN_JOB = "media_chain"
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
+ASKED_FOR_BY = "mediapipe/asked_for_by"
+A_PERSON = "a person"
+COMMAND_LINE = "mediapipe-assets run"
 KILLED = "mediapipe/killed"  # tag of a run that did not fail by itself
+# Dagster's own: which run this one repeats, and its number where the daemon and no person repeats it.
+PARENT, RETRY = "dagster/parent_run_id", "dagster/retry_number"
 UNDER_WAY = (
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -44,7 +49,12 @@ def range_tags(scope: Scope) -> dict[str, str]:
 
 
 def requests_for(
-    instance: dg.DagsterInstance, days: Sequence[date], gap_days: int, reason: str, rest_minutes: float = 0
+    instance: dg.DagsterInstance,
+    days: Sequence[date],
+    gap_days: int,
+    reason: str,
+    rest_minutes: float = 0,
+    key: str | None = None,
 ) -> Iterator[dg.RunRequest]:
     """Yields one run request for each range of due days that no run under way covers.
 
@@ -57,11 +67,20 @@ def requests_for(
         gap_days: See `pipeline.planning.merge_dates`.
         reason: Why, shown as a tag of the run.
         rest_minutes: How long days are left alone after a run over them failed; killed runs go on at once.
+        key: Of what is granted once: the same days under the same key are never started twice.
     """
     busy = [*_under_way(instance), *_failed_lately(instance, rest_minutes)] if days else []
     for scope in merge_dates(days, gap_days):
         if not any(scope.first <= other.last and other.first <= scope.last for other in busy):
-            yield dg.RunRequest(tags={**range_tags(scope), "mediapipe/asked_for_by": reason})
+            run_key = f"{key} {scope.first} {scope.last}" if key else None
+            yield dg.RunRequest(run_key, tags={**range_tags(scope), ASKED_FOR_BY: reason})
+
+
+def starts_by_itself(tags: Mapping[str, str]) -> bool:
+    """Returns whether no person started a run, by its tags."""
+    if RETRY in tags:
+        return True
+    return PARENT not in tags and tags.get(ASKED_FOR_BY) not in (None, A_PERSON, COMMAND_LINE)
 
 
 def _under_way(instance: dg.DagsterInstance) -> Iterator[Scope]:

@@ -10,6 +10,7 @@ import dagster as dg
 
 from jobs.chain import chain_job, requests_for
 from jobs.recovery import fail_runs_without_a_lease
+from pipeline.switches import why_paused
 
 
 def pending_schedule(every_minutes: int, gap_days: int) -> dg.ScheduleDefinition:
@@ -52,6 +53,9 @@ def _ask(
     context: dg.ScheduleEvaluationContext, gap_days: int, *, aged: bool, reason: str
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     with context.resources.platform.opened() as platform:
+        if (paused := why_paused(platform.engine)) is not None:
+            yield dg.SkipReason(paused)
+            return
         platform.clean_up()
         fail_runs_without_a_lease(context.instance, platform)
         days = platform.due_dates(aged=aged, unseen=aged)

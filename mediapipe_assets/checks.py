@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 import dagster as dg
 from sqlalchemy import Connection
 
-from catalog import findings, unsound, work
+from catalog import deliveries, findings, unsound, work
 from catalog.bundles import LIBRARY
 from catalog.deliveries import open_deliveries, stage_name
+from catalog.failing import FAILING, FAILING_FILES, NOTHING, Failing, failing_names, failing_rows
 from catalog.findings import MadeRendition, StoredOriginal
 from catalog.media import DEDUPLICATED
 from catalog.paths import to_text
@@ -105,11 +106,23 @@ def result_of(
     rows: Sequence[Sequence[object]],
     what_to_do: str,
     *,
+    failing: Failing,
     warn: bool = False,
     more: dict[str, Any] | None = None,
 ) -> dg.AssetCheckResult:
-    """Returns a check that fails while anything is unresolved, and names up to 20 files with what to do."""
+    """Returns a check that fails while anything is unresolved, and names up to 20 files with what to do.
+
+    Args:
+        bad: How much is unresolved.
+        columns: Of the table of files.
+        rows: The files, as many as are known.
+        what_to_do: For the person.
+        failing: All that a person should be told of; not what only waits for its turn, or is told in another way.
+        warn: It is a warning and no error.
+        more: Further metadata.
+    """
     metadata: dict[str, Any] = {"unresolved": bad, **(more or {})}
+    metadata |= {FAILING: failing.digest, FAILING_FILES: failing.count}
     if bad:
         metadata["what_to_do"] = what_to_do
         metadata["files"] = table(columns, rows[:NAMED_FILES])
@@ -118,9 +131,20 @@ def result_of(
     return dg.AssetCheckResult(passed=bad == 0, severity=severity, metadata=metadata, description=description)
 
 
+def _rows(connection: Connection, total: int, rows: str, **given: object) -> Failing:
+    """Returns all of what a query found; looking again costs something, so only when it found anything."""
+    return failing_rows(connection, f"SELECT id FROM {rows}", **given) if total else NOTHING
+
+
 def _judge_roots(platform: Platform, connection: Connection, scope: Scope) -> dg.AssetCheckResult:
     problems = platform.problems()
-    return result_of(len(problems), ("problem",), [(one,) for one in problems], "Mount the disk, then run again.")
+    return result_of(
+        len(problems),
+        ("problem",),
+        [(one,) for one in problems],
+        "Mount the disk, then run again.",
+        failing=failing_names(problems),
+    )
 
 
 def judge_counts(connection: Connection, scope: Scope, names: Sequence[str]) -> dg.AssetCheckResult:
@@ -137,6 +161,7 @@ def judge_counts(connection: Connection, scope: Scope, names: Sequence[str]) -> 
         ("file", "reason"),
         rows,
         "Failed files are tried again by themselves; see the reasons. Waiting ones are taken by the next run.",
+        failing=_rows(connection, total, f"source_files WHERE {findings.FAILED_OBSERVATIONS}", sources=list(names)),
         more=more,
     )
 
@@ -171,7 +196,11 @@ def _look(
     connection.commit()
     total, named = unsound.unresolved(connection, check, NAMED_FILES)
     rows = [(one.path, one.reason) for one in named]
-    return result_of(total, ("file", "reason"), rows, what_to_do, more={"looked_at": len(stored)})
+    failing = NOTHING
+    if total:
+        query = f"SELECT media_file_id AS id FROM check_findings WHERE {unsound.UNRESOLVED}"
+        failing = failing_rows(connection, query, check=check)
+    return result_of(total, ("file", "reason"), rows, what_to_do, failing=failing, more={"looked_at": len(stored)})
 
 
 def _judge_originals(platform: Platform, connection: Connection, scope: Scope) -> dg.AssetCheckResult:
@@ -193,6 +222,7 @@ def _judge_missing(platform: Platform, connection: Connection, scope: Scope) -> 
         ("original", "reason"),
         [(one.path, one.reason) for one in gone.named],
         "Put the file back into a watched folder, under any name, or `mediapipe-assets acknowledge FILE`.",
+        failing=_rows(connection, gone.unproven, f"media_files m WHERE {findings.MISSING}"),
         more={"left_their_source": gone.total},
     )
 
@@ -204,6 +234,7 @@ def _judge_damaged(platform: Platform, connection: Connection, scope: Scope) -> 
         ("file", "reason"),
         [(one.path, one.reason) for one in files],
         "Look for a better copy. When you have seen it, `mediapipe-assets acknowledge FILE` ends the warning.",
+        failing=_rows(connection, total, f"media_files WHERE {findings.DAMAGED}"),
         warn=True,
     )
 
@@ -215,6 +246,7 @@ def _judge_rejected(platform: Platform, connection: Connection, scope: Scope) ->
         ("file", "reason"),
         [(one.path, one.reason) for one in files],
         "Move or rename the file, exclude it in mediapipe.toml, or `mediapipe-assets acknowledge FILE`.",
+        failing=_rows(connection, total, f"source_files WHERE {findings.REJECTED}"),
         warn=True,
     )
 
@@ -222,7 +254,7 @@ def _judge_rejected(platform: Platform, connection: Connection, scope: Scope) ->
 def _judge_stage(platform: Platform, connection: Connection, stage: str) -> dg.AssetCheckResult:
     query = next((query for query in platform.queries(aged=False) if query.stage == stage), None)
     if query is None:  # switched off: what it has not done is not wanted
-        return result_of(0, (), (), "", more={"failed": 0, "waiting": 0})
+        return result_of(0, (), (), "", failing=NOTHING, more={"failed": 0, "waiting": 0})
     due = work.count_due(connection, query)
     failed, rows = work.failures(connection, stage, NAMED_FILES)
     names = findings.names_of(connection, stage, [row.row_id for row in rows])
@@ -234,6 +266,7 @@ def _judge_stage(platform: Platform, connection: Connection, stage: str) -> dg.A
         ("file", "reason"),
         listed,
         "Failed files are tried again by themselves; see the reasons. Waiting ones are taken by the next run.",
+        failing=failing_rows(connection, work.FAILED_ROWS, stage=stage) if failed else NOTHING,
         more={"failed": failed, "waiting": max(0, due - failed)},
     )
 
@@ -261,6 +294,7 @@ def _judge_deliveries(connection: Connection, name: str) -> dg.AssetCheckResult:
         ("file", "reason", "state"),
         rows,
         "Pending files are taken up by a later run. For failed ones see the reasons.",
+        failing=failing_rows(connection, deliveries.UNPROVEN, d=name) if waiting.failed else NOTHING,
         warn=not waiting.failed,  # what only waits is neither proven nor wrong
         more={"pending": waiting.pending, "failed": waiting.failed},
     )
@@ -273,6 +307,7 @@ def _judge_evidence(connection: Connection, name: str, scope: Scope) -> dg.Asset
         ("file", "reason"),
         without,
         "Run the dates again with redo = all: every delivery is proven anew.",
+        failing=_rows(connection, total, f"deliveries WHERE {findings.WITHOUT_EVIDENCE}", d=name),
         more={"verified": findings.count_verified(connection, name, scope)},
     )
 
@@ -291,6 +326,7 @@ def _judge_disk(platform: Platform, name: str) -> dg.AssetCheckResult:
             )
         ],
         f"Set destinations.{name}.path to a folder on another disk or on a NAS.",
+        failing=failing_names([name] if same else []),
         warn=True,
         more={"same_disk": same},
     )
@@ -298,7 +334,8 @@ def _judge_disk(platform: Platform, name: str) -> dg.AssetCheckResult:
 
 def _judge_library(platform: Platform, connection: Connection, scope: Scope) -> dg.AssetCheckResult:
     shown = findings.library_entries(connection, scope)
-    bad = [(one.path, reason) for one, reason in soundness.broken_entries(shown, platform.roots["library"])]
+    broken = soundness.broken_entries(shown, platform.roots["library"])
+    bad = [(one.path, reason) for one, reason in broken]
     stage = _judge_stage(platform, connection, LIBRARY)
     if not stage.passed:
         return stage
@@ -307,6 +344,7 @@ def _judge_library(platform: Platform, connection: Connection, scope: Scope) -> 
         ("entry", "reason"),
         bad,
         "The next run over its day repairs it.",
+        failing=failing_names(str(one.member_id) for one, _ in broken),
         more={"looked_at": len(shown)},
     )
 

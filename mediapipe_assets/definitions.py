@@ -28,6 +28,8 @@ from mediapipe_assets.partitions import capture_days
 from mediapipe_assets.platform import PipelineResource, PlatformResource, home_is_set
 from resources import redaction
 from resources.settings import Settings, load_settings
+from sensors.alerts import alert_sensors
+from sensors.asked import asked_run_sensor
 from sensors.folder import folder_sensor
 from sensors.icloud import icloud_sensor
 
@@ -65,7 +67,9 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
         ],
         sensors=[
             folder_sensor(settings.runs.sensor_seconds, gap),
+            asked_run_sensor(gap),
             *([icloud_sensor(gap)] if icloud else []),
+            *alert_sensors(settings),
         ],
         resources={
             "platform": PlatformResource(),

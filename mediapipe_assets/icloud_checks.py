@@ -8,6 +8,7 @@ import dagster as dg
 from sqlalchemy import Connection
 
 from catalog import icloud, icloud_uploads, left_out
+from catalog.failing import NOTHING, failing_names, failing_rows
 from catalog.sidecars import SIDECARS
 from catalog.sources import ICLOUD_ORIGINALS
 from catalog.work import Scope
@@ -24,7 +25,7 @@ def _judge_files(platform: Platform, connection: Connection, scope: Scope) -> dg
 def _judge_count(platform: Platform, connection: Connection, _: Scope) -> dg.AssetCheckResult:
     """Compares what Apple counts with what its feed listed, and names photos that bring no file."""
     rows: list[tuple[str, str]] = []
-    bad = 0
+    bad, failing = 0, list[str]()
     for name in platform.icloud.sources:
         state = icloud.library_state(connection, name)
         if state is None or state.complete_at is None:
@@ -35,21 +36,29 @@ def _judge_count(platform: Platform, connection: Connection, _: Scope) -> dg.Ass
         if state.apple_count is not None and state.apple_count != counted:
             rows.append((name, f"Apple counts {state.apple_count} photos and lists {counted}"))
             bad += abs(state.apple_count - counted)
+            failing.append(name)
         total, named = icloud.without_file(connection, name, NAMED_FILES)
         rows += named
         bad += total
+        if total:
+            photos = f"SELECT id FROM icloud_records WHERE {icloud.WITHOUT_FILE}"
+            failing.append(failing_rows(connection, photos, source=name).digest)
     words = "Apple may still be counting. If it stays so for days, look at the library on icloud.com."
-    return result_of(bad, ("library or photo", "reason"), rows, words, warn=True)
+    return result_of(bad, ("library or photo", "reason"), rows, words, failing=failing_names(failing), warn=True)
 
 
 def _judge_checksums(platform: Platform, connection: Connection, _: Scope) -> dg.AssetCheckResult:
     total, rows = icloud.other_checksums(connection, list(platform.icloud.sources), NAMED_FILES)
     words = "Keep the file in iCloud, and report this: a stored file does not have Apple's checksum."
     more = {"not_comparable": icloud.count_incomparable(connection, list(platform.icloud.sources))}
-    return result_of(total, ("file", "what was stored"), rows, words, more=more)
+    failing = (
+        failing_rows(connection, icloud.OTHER_CHECKSUMS, sources=list(platform.icloud.sources)) if total else NOTHING
+    )
+    return result_of(total, ("file", "what was stored"), rows, words, failing=failing, more=more)
 
 
 def _judge_sign_in(platform: Platform, connection: Connection, _: Scope) -> dg.AssetCheckResult:
+    """Shows how each sign-in stands; a person is told of it by `pipeline.alerts`, also when no run looks."""
     rows, lost = [], 0
     for account in platform.icloud.accounts.values():
         state = icloud.account_state(connection, account.name)
@@ -62,7 +71,7 @@ def _judge_sign_in(platform: Platform, connection: Connection, _: Scope) -> dg.A
             until = f"{state.throttled_until:%Y-%m-%d %H:%M} UTC"
             rows.append((account.name, f"left alone until {until}: Apple asked for fewer requests, or did not answer"))
     words = "Run: mediapipe-assets icloud login"
-    return result_of(len(rows), ("account", "what"), rows, words, warn=lost == 0)
+    return result_of(len(rows), ("account", "what"), rows, words, failing=NOTHING, warn=lost == 0)
 
 
 ICLOUD_CHECKS = {
@@ -105,7 +114,9 @@ def _judge_visible(connection: Connection, name: str) -> dg.AssetCheckResult:
         for one in unseen
     ]
     words = "Apple shows an upload after about 20 seconds, at times much later. A later run looks again by itself."
-    return result_of(total, ("file", "reason", "state"), rows, words, warn=True, more={"pending": total})
+    return result_of(
+        total, ("file", "reason", "state"), rows, words, failing=NOTHING, warn=True, more={"pending": total}
+    )
 
 
 def _judge_left_out(connection: Connection, name: str) -> dg.AssetCheckResult:

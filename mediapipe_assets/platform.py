@@ -17,12 +17,14 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from catalog.engine import open_engine
+from jobs.chain import starts_by_itself
 from jobs.recovery import fail_runs_without_a_lease
 from pipeline.assembly import Platform
 from pipeline.failures import RefusedForSafety
 from pipeline.layout import folders_of_day
 from pipeline.run import Run, leased
 from pipeline.space import NO_ROOM, estimate
+from pipeline.switches import RunPause
 from resources.compute import ComputePool, fitting_workers
 from resources.database import database
 from resources.postgres_access import dump, is_embedded
@@ -104,6 +106,7 @@ class PipelineResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     _platform: Platform = PrivateAttr()
     _pool: ComputePool = PrivateAttr()
     _lease_id: int = PrivateAttr()
+    _pause: RunPause = PrivateAttr()
     _room_was_found: bool = PrivateAttr(default=False)
 
     @contextlib.contextmanager
@@ -113,6 +116,8 @@ class PipelineResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         with open_platform(prepare=True) as platform:
             if context.instance is not None:
                 fail_runs_without_a_lease(context.instance, platform)
+            by_itself = context.run is not None and starts_by_itself(context.run.tags)
+            self._pause = RunPause(platform.engine, by_itself=by_itself)
             lease = leased(platform.engine, run_id, platform.roots, folders_of_day)
             with lease as lease_id, self.compute(platform.settings) as pool:
                 self._platform, self._pool, self._lease_id = platform, pool, lease_id
@@ -162,6 +167,7 @@ class PipelineResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             backoff_seconds=tuple(first * 2**step for step in range(8)),
             today=self._platform.today,
             progress=progress,
+            paused=self._pause,
         )
 
 

@@ -280,15 +280,20 @@ def trust_ends(state: AccountState, trust_days: int) -> datetime | None:
     return None if state.trusted_at is None else state.trusted_at + timedelta(days=trust_days)
 
 
+def trust_step(state: AccountState, trust_days: int, now: datetime) -> int | None:
+    """Returns which of the warnings before the end of the trust is due: 7, 3 or 1 days before; None earlier."""
+    ends = trust_ends(state, trust_days)
+    return None if ends is None else next((days for days in sorted(WARN_DAYS) if ends - now <= timedelta(days)), None)
+
+
 def trust_warning(state: AccountState, trust_days: int, now: datetime) -> str | None:
     """Returns a warning in the last days of the trust, counted as 7, 3 and 1 days before; None earlier."""
     ends = trust_ends(state, trust_days)
     if ends is None:
         return None
-    left = (ends - now) / timedelta(days=1)
-    step = next((days for days in sorted(WARN_DAYS) if left <= days), None)
-    if step is None:
+    if trust_step(state, trust_days, now) is None:
         return None
+    left = (ends - now) / timedelta(days=1)
     when = "any day now" if left <= 0 else f"in about {max(1, round(left))} day{'s' if round(left) > 1 else ''}"
     return (
         f"Apple's trust in this machine is likely to end {when}. Run: mediapipe-assets icloud login --renew, while a "

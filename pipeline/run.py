@@ -45,6 +45,11 @@ def no_progress(stage: str, done: int, total: int, seconds: float) -> None:
     """Says nothing."""
 
 
+def never_paused() -> str | None:
+    """Is never paused."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """What every stage of a run is given.
@@ -62,6 +67,7 @@ class Run:
         backoff_seconds: How long a failure is left alone, by number of attempts.
         today: The day that counts as today.
         progress: Called with (stage, done, total, seconds since the stage began).
+        paused: Returns why the run takes up no more files, None while it does.
     """
 
     engine: Engine
@@ -76,6 +82,7 @@ class Run:
     backoff_seconds: tuple[float, ...] = (60.0, 600.0, 3600.0)
     today: date = field(default_factory=date.today)
     progress: Progress = no_progress
+    paused: Callable[[], str | None] = never_paused
 
     @property
     def rules(self) -> ClaimRules:

@@ -202,7 +202,7 @@ def work_off(stage: Stage[Item], run: Run) -> StageReport:
             for item, result in worked:
                 _settle(stage, run, session, item, result, report)
                 run.progress(stage.name, report.done, total, time.monotonic() - start)
-    if (reason := stage.held_up()) is not None:
+    if (reason := (run.paused() if total else None) or stage.held_up()) is not None:
         report.notes.insert(0, (stage.name, reason))
     report.seconds = time.monotonic() - start
     return report
@@ -220,7 +220,7 @@ def _stopped_in_words() -> Iterator[None]:
 
 def _claimed(stage: Stage[Item], query: WorkQuery, run: Run) -> Iterator[Item]:
     left = run.limit or None
-    while (left is None or left > 0) and stage.pause() is None:
+    while (left is None or left > 0) and _why_paused(stage, run) is None:
         with run.engine.begin() as connection:
             ids = work.claim(connection, query, run.scope, run.rules, min(CLAIM_BATCH, left or CLAIM_BATCH))
         if not ids:
@@ -228,7 +228,14 @@ def _claimed(stage: Stage[Item], query: WorkQuery, run: Run) -> Iterator[Item]:
         left = None if left is None else left - len(ids)
         with run.engine.connect() as connection:
             items = stage.load(connection, ids, run)
-        yield from items
+        for item in items:
+            if run.paused() is not None:  # what was claimed already is given back with the run's lease
+                return
+            yield item
+
+
+def _why_paused(stage: Stage[Item], run: Run) -> str | None:
+    return stage.pause() or run.paused()
 
 
 def _worked(stage: Stage[Item], run: Run, items: Iterator[Item]) -> Generator[tuple[Item, Any], None, None]:

@@ -107,6 +107,10 @@ class Answers:
                 accepted = enter_code(self.engine, self.account(request.account), answer.code, now=self.now)
             except NoCodeAwaited:
                 return Verdict.EXPIRED
+            except ICloudError:
+                # Apple may not have seen it, so the same one may be sent again.
+                self._tried.discard((request.id, answer.code))
+                raise
             twofa.set_update(held, request.id, answer.update_id)
             if accepted:
                 return Verdict.ACCEPTED

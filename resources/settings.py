@@ -179,6 +179,10 @@ class Settings(BaseSettings):
         """The destinations that are phones, by name."""
         return {name: entry for name, entry in self.destinations.items() if isinstance(entry, PixelDestination)}
 
+    def tells_somebody(self) -> bool:
+        """Whether there is any channel for alerts."""
+        return self.telegram.is_connected or bool(self.notify.addresses)
+
     @property
     def file(self) -> Path:
         """The settings file, whether or not it exists."""

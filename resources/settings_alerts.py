@@ -36,6 +36,11 @@ class TelegramSettings(Section):
         default="warning", description="What is told at once in Telegram; what is less goes into the daily digest."
     )
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a bot, and a chat for it to speak in."""
+        return self.bot_token is not None and self.chat_id is not None
+
     @field_validator("bot_token")
     @classmethod
     def _token(cls, value: SecretStr | None) -> SecretStr | None:

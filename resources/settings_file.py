@@ -118,6 +118,26 @@ def record_first_start(home: Path, timezone: str, start_date: date) -> None:
             _write(home / FILE_NAME, document)
 
 
+def set_telegram_chat(home: Path, chat_id: int, sender: int | None = None) -> None:
+    """Writes the chat that the bot speaks in to the settings file.
+
+    Args:
+        home: The folder of all state.
+        chat_id: The chat.
+        sender: In a group, who may give orders there beside those of before.
+
+    Raises:
+        SettingsError: The settings file cannot be read; nothing was written.
+    """
+    with _locked(home):
+        document = _read(home / FILE_NAME)
+        table = document.setdefault("telegram", tomlkit.table())
+        table["chat_id"] = chat_id
+        if sender is not None:
+            table["senders"] = [*{*table.get("senders", []), sender}]
+        _write(home / FILE_NAME, document)
+
+
 @contextlib.contextmanager
 def _locked(home: Path) -> Iterator[None]:
     """Lets one process at a time read, change and write the file: `run` and `up` may start together."""

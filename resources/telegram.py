@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 import httpx
 from telegram import Bot, LinkPreviewOptions
-from telegram.constants import MessageLimit, ParseMode
+from telegram.constants import ParseMode
 from telegram.error import (
     BadRequest,
     ChatMigrated,
@@ -43,7 +43,6 @@ from resources.settings_alerts import TelegramSettings
 CONNECT_SECONDS, ANSWER_SECONDS, SEND_SECONDS = 10.0, 20.0, 50.0
 NO_PREVIEW = LinkPreviewOptions(is_disabled=True)
 _MARKS = {"info": "ℹ️", "warning": "⚠️", "error": "❌", "critical": "🚨"}
-_CUT = "\n…"
 # What may have reached Telegram although no answer came back.
 _UNANSWERED = (httpx.ReadTimeout, httpx.ReadError, httpx.RemoteProtocolError)
 
@@ -76,8 +75,10 @@ async def opened(settings: TelegramSettings) -> AsyncIterator[Bot]:
 def _request(base_url: str, connections: int) -> HTTPXRequest:
     options: dict[str, Any] = {"trust_env": not _is_here(base_url)}  # a proxy knows another loopback than ours
     if isinstance(bundle := ca_bundle(), str):
-        where = "capath" if os.path.isdir(bundle) else "cafile"
-        options["verify"] = ssl.create_default_context(**{where: bundle})
+        folder = os.path.isdir(bundle)
+        options["verify"] = ssl.create_default_context(
+            cafile=None if folder else bundle, capath=bundle if folder else None
+        )
     return HTTPXRequest(
         connection_pool_size=connections,
         connect_timeout=CONNECT_SECONDS,
@@ -117,7 +118,9 @@ def in_words(error: TelegramError) -> str:
         return f"Telegram refused it: {error.message}."
     if isinstance(error, TimedOut):
         return "Telegram did not answer in time."
-    return f"Telegram cannot be reached ({type(error.__cause__ or error).__name__})."
+    if isinstance(error.__cause__, httpx.HTTPError):
+        return f"Telegram cannot be reached ({type(error.__cause__).__name__})."
+    return "Telegram has a trouble of its own."  # 502 and the like
 
 
 def seconds_of(error: RetryAfter) -> float:
@@ -179,23 +182,7 @@ class TelegramChannel:
 
 
 def as_html(message: Message) -> str:
-    """Returns a message in Telegram's HTML, cut to what it takes."""
+    """Returns a message in Telegram's HTML; Telegram measures it without the marks, and so it fits."""
     # An address on this machine is shown, not linked: Telegram makes no link of one.
-    parts = [f"{_MARKS[message.severity]} <b>{escaped(message.title)}</b>", "", escaped(message.link or "")]
-    room = MessageLimit.MAX_TEXT_LENGTH - sum(map(len, parts)) - len(_CUT) - len(parts)
-    parts[1] = _cut(message.body, room)
-    return "\n".join(part for part in parts if part)
-
-
-def _cut(words: str, room: int) -> str:
-    """Returns words as HTML that is no longer than there is room; no character's escape is cut in two."""
-    whole = escaped(words)
-    if len(whole) <= room:
-        return whole
-    kept, length = [], 0
-    for letter in words:
-        length += len(escaped(letter))
-        if length > room:
-            break
-        kept.append(escaped(letter))
-    return "".join(kept).rstrip() + _CUT
+    title = f"{_MARKS[message.severity]} <b>{escaped(message.title)}</b>"
+    return "\n".join(part for part in (title, escaped(message.body), escaped(message.link or "")) if part)

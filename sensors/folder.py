@@ -14,6 +14,7 @@ from jobs.recovery import fail_runs_without_a_lease
 from pipeline.assembly import Platform
 from pipeline.discovery import Discovery, look
 from pipeline.failures import RefusedForSafety
+from pipeline.switches import why_paused
 from resources.folder import SourceMissing
 
 LOCAL_FOLDER = "local_folder"
@@ -36,8 +37,10 @@ def folder_sensor(every_seconds: int, gap_days: int) -> dg.SensorDefinition:
         description="Looks at the folders, records what is new, and asks for runs over its days.",
         required_resource_keys={"platform"},
     )
-    def watch(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    def watch(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         with context.resources.platform.opened() as platform:
+            if (paused := why_paused(platform.engine)) is not None:
+                return dg.SkipReason(paused)
             looks, problems, cursor = _look_at_all(platform, context.cursor)
             # Days are asked for only when something was found: failures have their own schedule.
             found = any(one.new for one in looks)

@@ -14,6 +14,7 @@ from jobs.chain import chain_job, requests_for, was_canceled
 from jobs.recovery import fail_runs_without_a_lease
 from pipeline.assembly import Platform
 from pipeline.icloud_sync import Synced
+from pipeline.switches import why_paused
 from resources.icloud_errors import ICloudError
 
 ICLOUD_LIBRARY = "icloud_library"
@@ -39,8 +40,10 @@ def icloud_sensor(gap_days: int) -> dg.SensorDefinition:
         description="Reads what changed in iCloud, every sources.<name>.sync_minutes, and asks for runs over its days.",
         required_resource_keys={"platform"},
     )
-    def watch(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    def watch(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         with context.resources.platform.opened() as platform:
+            if (paused := why_paused(platform.engine)) is not None:
+                return dg.SkipReason(paused)
             looks, problems = _sync_what_is_due(platform)
             found = any(one.files or one.sidecars for one in looks)
             again = context.cursor == UNASKED and not was_canceled(context.instance)

@@ -4,7 +4,8 @@ Belongs here: which processes there are, in which order they start and end, and 
 Does not belong here: keeping a process running (`supervisor`), Dagster's own ones (`dagster_services`), where a running
 `up` says so (`running`), the database server (`resources.postgres`), the words of the command line.
 
-Order: PostgreSQL, the shared code server, then webserver and daemon as its clients; PostgreSQL ends last.
+Order: PostgreSQL, the shared code server, then webserver and daemon as its clients; the bot waits for none of them.
+PostgreSQL ends last.
 """
 
 from __future__ import annotations
@@ -114,6 +115,7 @@ def up(
     database_url: str | None,
     host: str,
     port: int,
+    with_bot: bool = False,
     module: str = "mediapipe_assets.definitions",
     out: Say = print,
 ) -> int:
@@ -124,6 +126,7 @@ def up(
         database_url: A PostgreSQL server's URL, or None for the embedded one.
         host: Where the webserver listens; only this machine's own addresses.
         port: The webserver's port.
+        with_bot: Whether to run the process too that speaks in Telegram and sends alerts.
         module: The module with the definitions.
         out: Gets the lines for the person; errors go to stderr.
 
@@ -140,7 +143,7 @@ def up(
         _refuse_other_hosts(host)
         with _only_one(home), _stop_requests() as stop:
             _refuse_taken_port(host, port)
-            return _Platform(home, database_url, host, port, module, out, stop).run()
+            return _Platform(home, database_url, host, port, with_bot, module, out, stop).run()
     except Refused as error:
         _complain(str(error))
         return 1
@@ -156,14 +159,22 @@ class _Platform:
     """The processes of one `up`."""
 
     def __init__(
-        self, home: Path, database_url: str | None, host: str, port: int, module: str, out: Say, stop: _StopRequest
+        self,
+        home: Path,
+        database_url: str | None,
+        host: str,
+        port: int,
+        with_bot: bool,
+        module: str,
+        out: Say,
+        stop: _StopRequest,
     ) -> None:
         self._home = home
         self._host, self._port = host, port
         self._out, self._stop = out, stop
         self._postgres = EmbeddedPostgres(home) if database_url is None else None
         self._database_url = database_url
-        self._module = module
+        self._module, self._with_bot = module, with_bot
         self._code_server_port = _free_port()
         self._watchdog = Watchdog(home)
         self._supervisor = Supervisor(self._watchdog, home / "logs", self._write_info, _complain)
@@ -200,7 +211,7 @@ class _Platform:
         """Returns what runs, in the order in which it is started."""
         workspace = dagster_home / "workspace.yaml"
         _write_if_changed(workspace, workspace_of(self._code_server_port).encode())
-        return dagster_services(
+        services = dagster_services(
             env,
             workspace,
             self._module,
@@ -208,6 +219,7 @@ class _Platform:
             host=self._host,
             port=self._port,
         )
+        return [*services, Service("bot", ["-m", "mediapipe_assets", "bot"], env)] if self._with_bot else services
 
     def _tick(self) -> None:
         self._watchdog.ensure()

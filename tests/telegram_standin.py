@@ -5,8 +5,11 @@ Belongs here: what api.telegram.org would answer. Does not belong here: what the
 
 from __future__ import annotations
 
+import contextlib
+import html
 import itertools
 import json
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -120,7 +123,7 @@ class TelegramStandin:
         """What stands in a chat, the oldest first."""
         return [one.text for one in self.messages if one.chat == chat and one.id not in self.deleted]
 
-    def until(self, holds: Callable[[], Any], seconds: float = 30.0) -> Any:
+    def until(self, holds: Callable[[], Any], seconds: float = 20.0) -> Any:
         """Waits until something holds, and returns it."""
         end = time.monotonic() + seconds
         while not (found := holds()):
@@ -190,7 +193,8 @@ class TelegramStandin:
         chat, text = int(given["chat_id"]), str(given["text"])
         if chat in self.closed_chats:
             raise Refusal(403, "Forbidden: bot was blocked by the user")
-        if not 0 < len(text) <= LONGEST:
+        shown = html.unescape(re.sub("<[^>]*>", "", text)) if given.get("parse_mode") == "HTML" else text
+        if not 0 < len(shown.encode("utf-16-le")) // 2 <= LONGEST:
             raise Refusal(400, "Bad Request: message is too long" if text else "Bad Request: message text is empty")
         with self._changed:
             message = Message(next(self._numbers), chat, text, _buttons(given))
@@ -283,10 +287,8 @@ def _handler(telegram: TelegramStandin) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(content)
 
         def handle(self) -> None:
-            try:
+            with contextlib.suppress(ConnectionError):  # whoever asked has gone
                 super().handle()
-            except ConnectionError:
-                pass  # whoever asked has gone
 
         def log_message(self, *_: object) -> None:
             """Says nothing."""

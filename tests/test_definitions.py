@@ -104,7 +104,7 @@ def test_what_starts_runs_is_on_from_the_beginning(defs: dg.Definitions) -> None
         "pending_schedule": "0 * * * *",
         "tier_schedule": "0 3 * * *",
     }
-    assert [one.name for one in repository.sensor_defs] == ["folder_sensor"]
+    assert [one.name for one in repository.sensor_defs] == ["asked_run_sensor", "folder_sensor"]
     assert {one.default_status.value for one in [*repository.schedule_defs, *repository.sensor_defs]} == {"RUNNING"}
     assert all(one.description for one in [*repository.schedule_defs, *repository.sensor_defs])
 

@@ -27,9 +27,13 @@ INTERRUPTED = 130
 _COMMANDS = {
     "run": ("run", "Run the whole chain over your folders and say what happened."),
     "up": ("services", "Start the platform and its web UI, and keep it running."),
+    "pause": ("switches", "Let nothing start by itself until `resume`."),
+    "resume": ("switches", "End the pause."),
     "down": ("services", "End what `up` or an embedded database left running."),
     "env": ("services", "Print the environment for a plain `dagster dev`."),
     "status": ("report", "Say what the library holds and how far it is delivered."),
+    "bot": ("telegram", "Run the Telegram bot and send alerts, in the foreground."),
+    "telegram": ("telegram", "Connect the Telegram bot: find your chat."),
     "icloud": ("icloud", "Sign in to iCloud, look at the library, and say how it stands."),
     "history": ("report", "Tell the story of one file."),
     "acknowledge": ("report", "Say that you have seen that a file is damaged, rejected or missing."),

@@ -21,6 +21,7 @@ from dagster._core.remote_origin import (
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from jobs.chain import CHAIN_JOB
+from jobs.failures import why_it_failed
 from pipeline.failures import RunStopped
 
 LOCATION = "mediapipe_assets"
@@ -63,7 +64,7 @@ def execute_chain(
     if not result.success:
         if _interrupted(result):
             raise KeyboardInterrupt
-        raise RunStopped(_why(result))
+        raise RunStopped(why_it_failed(result.all_events))
     return run.run_id
 
 
@@ -84,18 +85,3 @@ def _interrupted(result: dg.JobExecutionResult) -> bool:
                 return True
             errors.append(error.cause)
     return False
-
-
-def _why(result: dg.JobExecutionResult) -> str:
-    for event in result.all_events:
-        data = event.event_specific_data
-        if event.is_failure and (failure := getattr(data, "user_failure_data", None)) is not None:
-            return str(failure.description)
-    for event in result.all_events:
-        error = getattr(event.event_specific_data, "error", None)
-        if error is not None:
-            cause = error
-            while cause.cause is not None:
-                cause = cause.cause
-            return str(cause.message).strip()
-    return "The run failed; see its page in the web UI."

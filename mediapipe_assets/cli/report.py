@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -289,10 +290,12 @@ def status(as_json: bool) -> int:
     from mediapipe_assets.platform import open_platform
     from pipeline.emptying import summary
     from pipeline.left import failed_files
+    from pipeline.switches import paused_since
 
     start = time.monotonic()
     with open_platform(prepare=True) as platform:
         with platform.engine.connect() as connection:
+            paused = paused_since(connection)
             library = asdict(library_counts(connection))
             delivered = {name: asdict(one) for name, one in destination_counts(connection).items()}
             # As in the report of a run: what stands failed at a later stage counts as failed, not as kept.
@@ -305,6 +308,7 @@ def status(as_json: bool) -> int:
         seconds = round(time.monotonic() - start, 2)
         report = {
             **library,
+            "paused_since": paused.isoformat() if paused else None,
             "seconds": seconds,
             "files_per_minute": 0.0,
             "destinations": {name: delivered.get(name, nothing) for name in {*platform.destinations, *delivered}},
@@ -323,6 +327,8 @@ def status(as_json: bool) -> int:
 
 
 def _print_status(platform: Platform, report: Mapping[str, Any]) -> None:
+    from pipeline.switches import pause_in_words
+
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     before, after = report["bytes_before"], report["bytes_after"]
     share = 100 * (1 - after / before) if before else 0.0
@@ -342,6 +348,8 @@ def _print_status(platform: Platform, report: Mapping[str, Any]) -> None:
         rows.append((name, f"{one['verified']} of {one['staged']} verified, {_waiting(one)}{one['failed']} failed"))
     if (trash := report["trash"])["files"]:
         rows.append(("trash", f"{trash['files']} files, {_megabytes(trash['bytes'])}, the oldest of {trash['oldest']}"))
+    if since := report["paused_since"]:
+        rows.insert(0, ("paused", pause_in_words(datetime.fromisoformat(since))))
     _print_rows(console, rows)
     _print_left_out(console, platform, [name for name, one in report["destinations"].items() if one["left_out"]])
     _print_places(console, platform)

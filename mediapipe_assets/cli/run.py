@@ -294,6 +294,8 @@ def _work(platform: Any, wishes: Wishes) -> Done:
             before, days = days, _due(platform, wishes)
             if not days or days == before or wishes.limit or wishes.redo == "all":
                 break
+        if (reason := session.paused()) is not None:
+            done.notes.append(reason)
     _tell_what_stops_icloud(platform, done)
     _tell_where_room_is_lacking(platform, done)
     return done
@@ -355,27 +357,31 @@ class _Session:
         from jobs.recovery import fail_runs_without_a_lease
         from mediapipe_assets.cli.progress import TerminalPipelineResource, progress_display
         from mediapipe_assets.definitions import build_defs
+        from pipeline.switches import RunPause
 
         self._wishes = wishes
         self._instance = dg.DagsterInstance.get()
         # Keeps connections open, as the web server does: a new one for every event takes most of a small run's time.
         self._instance.optimize_for_webserver(statement_timeout=60_000, pool_recycle=3600, max_overflow=8)
         fail_runs_without_a_lease(self._instance, platform)
+        self.paused = RunPause(platform.engine, by_itself=False)
         self._display = progress_display()
         overrides = {"pipeline": TerminalPipelineResource.configure_at_launch()}
         self._definitions = build_defs(platform.settings, overrides)
 
     def run_all(self, scopes: Sequence[Any]) -> Iterator[str]:
-        """Runs one range of days after the other, and yields each run's id as it ends."""
+        """Runs one range of days after the other until a person pauses, and yields each run's id as it ends."""
         with self._display as display:
             for number, scope in enumerate(scopes):
+                if self.paused() is not None:
+                    return
                 display.runs(number, len(scopes))
                 yield self.run(scope)
             display.runs(len(scopes), len(scopes))
 
     def run(self, scope: Any) -> str:
         """Runs one range of days and returns the run's id."""
-        from jobs.chain import range_tags
+        from jobs.chain import ASKED_FOR_BY, COMMAND_LINE, range_tags
         from mediapipe_assets.cli.execute import execute_chain
 
         wishes = self._wishes
@@ -386,7 +392,7 @@ class _Session:
         return execute_chain(
             self._definitions,
             self._instance,
-            tags={**range_tags(scope), "mediapipe/asked_for_by": "mediapipe-assets run"},
+            tags={**range_tags(scope), ASKED_FOR_BY: COMMAND_LINE},
             run_config=config,
             selection=self._selection(),
         )

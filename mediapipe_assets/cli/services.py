@@ -24,7 +24,7 @@ from mediapipe_assets.cli import OK, say
 )
 @click.option("--port", type=click.IntRange(1, 65535), help="Port of the web UI. Default: web.port of the settings.")
 def up(source_folders: tuple[Path, ...], port: int | None) -> int:
-    """Start PostgreSQL, the code server, the daemon and the web UI, and keep them running until Ctrl-C."""
+    """Start PostgreSQL, the code server, the daemon, the web UI and the bot, and keep them running until Ctrl-C."""
     from mediapipe_assets.platform import open_platform
     from resources.folder import list_names
     from resources.settings import home_folder, load_settings
@@ -42,7 +42,14 @@ def up(source_folders: tuple[Path, ...], port: int | None) -> int:
     with open_platform(home, prepare=True):
         pass  # the schema and the roots are ready before anything else starts
     url = settings.database_url.get_secret_value() if settings.database_url else None
-    return service.up(home, database_url=url, host=settings.web.host, port=port or settings.web.port, out=say)
+    return service.up(
+        home,
+        database_url=url,
+        host=settings.web.host,
+        port=port or settings.web.port,
+        with_bot=settings.tells_somebody,
+        out=say,
+    )
 
 
 @click.command()

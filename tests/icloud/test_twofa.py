@@ -95,6 +95,17 @@ def test_a_code_that_was_tried_is_not_shown_to_apple_again(asked: Person) -> Non
     assert asked.request.wrong_codes == 1
 
 
+def test_a_code_that_apple_did_not_get_to_see_may_be_sent_again(asked: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(*_: object, **__: object) -> bool:
+        raise icloud_account.AccountBusy("icloud")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pipeline.twofa.enter_code", busy)
+        with pytest.raises(icloud_account.AccountBusy):
+            asked.sends()
+    assert asked.sends() is Verdict.ACCEPTED
+
+
 def test_a_message_that_answered_answers_no_other_request(asked: Person) -> None:
     assert asked.sends(update=7) is Verdict.ACCEPTED
     ask_for_code(asked.world.engine, asked.world.account(), renew=True)
