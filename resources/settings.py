@@ -179,6 +179,7 @@ class Settings(BaseSettings):
         """The destinations that are phones, by name."""
         return {name: entry for name, entry in self.destinations.items() if isinstance(entry, PixelDestination)}
 
+    @property
     def tells_somebody(self) -> bool:
         """Whether there is any channel for alerts."""
         return self.telegram.is_connected or bool(self.notify.addresses)
