@@ -44,6 +44,7 @@ from resources.archive import ArchiveFolder
 from resources.folder import is_there
 from resources.icloud_destination import ICloudPhotos
 from resources.mounts import present_disk
+from resources.pixel import PixelFolder
 from resources.settings import ArchiveDestination, Settings
 
 STEPS = ("staged", "uploaded", "verified")
@@ -121,7 +122,10 @@ class Platform:
             name: ArchiveFolder(name, entry.path, entry.deliver, entry.on_new_rendition)
             for name, entry in self._archives.items()
         }
-        return archives | self.icloud.destinations
+        pixels: dict[str, Destination] = {
+            name: PixelFolder.of(name, entry) for name, entry in self.settings.pixels.items() if entry.enabled
+        }
+        return archives | self.icloud.destinations | pixels
 
     @cached_property
     def originals(self) -> dict[str, Path]:

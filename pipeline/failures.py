@@ -36,8 +36,15 @@ _DISK_GONE = (errno.ESTALE, errno.ENODEV, errno.ENOTCONN, errno.EROFS)
 
 def stops_the_run(error: BaseException) -> RunStopped | None:
     """Returns the end of the run that an error means, None when it concerns one file alone."""
+    from resources.pixel import PixelRefused
+    from resources.syncthing import SyncthingError
+
     if isinstance(error, RunStopped):
         return error
+    if isinstance(error, PixelRefused):
+        return RefusedForSafety(str(error))
+    if isinstance(error, SyncthingError):
+        return RunStopped(f"{error} Nothing is lost: it goes on where it stopped.")
     if isinstance(error, RootAway):
         return RunStopped(f"{error}, then run again: it goes on where it stopped. Nothing is lost.")
     if isinstance(error, DBAPIError) and _database_is_away(error):

@@ -3,13 +3,15 @@
 Belongs here: one request each, typed, and what refuses or is away in words. Does not belong here: what an answer means
 for a delivery (`resources.pixel`), or the state that is kept (`catalog.deliveries`).
 
-Source of the protocol: Syncthing's REST documentation (docs.syncthing.net/dev/rest.html), and what versions 1.19 and
-1.29 really answered. Nothing here changes a file of anybody's: `db/override` is never called.
+Source of the protocol: Syncthing's REST documentation (docs.syncthing.net/dev/rest.html), what versions 1.19 and 1.29
+really answered, and the source of 2.1, which kept all that is asked here. Nothing here changes a file of anybody's:
+`db/override` is never called.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +27,10 @@ SECONDS = 20.0
 SCAN_SECONDS = 300.0  # it answers when the scan is done
 SHORT = 7  # characters of a device id by which it signs its changes
 NEVER = 1971  # Syncthing says 1970 of a device that it never met
+_NO_FILE = "No such object"  # a folder that is paused or unknown is 404 too, in other words
+_MOMENT = re.compile(r"(?P<seconds>[^.]+?)(\.(?P<fraction>\d{1,9}))?(?P<zone>Z|[+-]\d\d:\d\d)")
+_ONE_IDLE = httpx.Limits(max_keepalive_connections=1)  # so that after a restart one is dead, and the next is new
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class SyncthingError(Exception):
@@ -39,23 +45,30 @@ class SyncthingRefused(SyncthingError):
     """It answers, and says no: a wrong key or address."""
 
 
+class FolderStopped(SyncthingError):
+    """It has no such folder, or the folder is paused."""
+
+
 @dataclass(frozen=True, slots=True)
 class FileState:
     """One version of a file, as Syncthing knows it.
 
     Attributes:
         deleted: Whether this version is that it is gone.
+        invalid: Whether it is left out of the exchange: an ignore pattern fits, or it is yet to be looked at again.
         modified_by: The short id of the device that made it.
         size: Bytes.
-        version: The version vector; equal vectors are equal contents, as each block is hashed.
-        modified: The time of its last change, as text, in nanoseconds.
+        version: The version vector; equal vectors are equal contents, as each block is hashed. Empty where there is no
+            such file.
+        modified_ns: The time of its last change, in nanoseconds.
     """
 
     deleted: bool
+    invalid: bool
     modified_by: str
     size: int
     version: tuple[str, ...]
-    modified: str
+    modified_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +78,12 @@ class FileInfo:
     Attributes:
         everywhere: The newest version anywhere (`global`).
         here: The version on this side (`local`).
-        holders: Ids of the devices that hold the newest version whole; None while no device is connected.
+        holders: Ids of the devices that hold the newest version whole and are connected now.
     """
 
     everywhere: FileState
     here: FileState
-    holders: tuple[str, ...] | None
+    holders: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +177,14 @@ class Syncthing:
         found: dict[str, Any] | None = self._get_or_none(f"config/devices/{device}")
         return found
 
+    def ignores(self, folder: str) -> list[str]:
+        """Returns the lines of a folder's `.stignore`."""
+        return list(self._get("db/ignores", folder=folder).get("ignore") or ())
+
+    def put_ignores(self, folder: str, lines: Sequence[str]) -> None:
+        """Writes a folder's `.stignore`."""
+        self._ask("POST", "db/ignores", params={"folder": folder}, json={"ignore": list(lines)})
+
     def put_folder(self, settings: Mapping[str, Any]) -> None:
         """Sets a folder up, or changes it."""
         self._ask("PUT", f"config/folders/{settings['id']}", json=dict(settings))
@@ -174,18 +195,30 @@ class Syncthing:
 
     # ------------------------------------------------------------------ files
 
-    def scan(self, folder: str, below: str = "") -> None:
-        """Has a folder, or a path below it, looked at now, and returns when that is done."""
-        parameters = {"folder": folder} | ({"sub": below} if below else {})
-        self._ask("POST", "db/scan", params=parameters, timeout=SCAN_SECONDS)
+    def scan(self, folder: str, below: Sequence[str] = ()) -> None:
+        """Has a folder, or paths below it, looked at now, and returns when that is done.
+
+        Args:
+            folder: Its id.
+            below: Files or folders, relative to it; none means all of it. They stand in the address, whose length is
+                limited.
+        """
+        self._ask("POST", "db/scan", params={"folder": folder, "sub": list(below)}, timeout=SCAN_SECONDS)
 
     def file(self, folder: str, path: str) -> FileInfo | None:
-        """Returns what is known of a file, None when nothing is."""
-        found = self._get_or_none("db/file", folder=folder, file=path)
-        if found is None:
-            return None
-        holders = found.get("availability")
-        whole = None if holders is None else tuple(one["id"] for one in holders if not one.get("fromTemporary"))
+        """Returns what is known of a file, None when nothing is.
+
+        Raises:
+            FolderStopped: There is no such folder, or it is paused.
+        """
+        answer = self._ask("GET", "db/file", params={"folder": folder, "file": path}, missing_ok=True)
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            if _NO_FILE in answer.text:
+                return None
+            raise FolderStopped(f"Syncthing says of the folder {folder}: {answer.text.strip()[:200]}.")
+        found = self._read(answer)
+        holders = found.get("availability") or ()
+        whole = tuple(one["id"] for one in holders if not one.get("fromTemporary"))
         return FileInfo(_state(found.get("global")), _state(found.get("local")), whole)
 
     def completion(self, folder: str, device: str) -> Completion:
@@ -201,11 +234,19 @@ class Syncthing:
     # ------------------------------------------------------------------ a request
 
     def _get(self, what: str, **parameters: Any) -> Any:
-        return self._ask("GET", what, params=parameters).json()
+        return self._read(self._ask("GET", what, params=parameters))
 
     def _get_or_none(self, what: str, **parameters: Any) -> Any:
         answer = self._ask("GET", what, params=parameters, missing_ok=True)
-        return None if answer.status_code == httpx.codes.NOT_FOUND else answer.json()
+        return None if answer.status_code == httpx.codes.NOT_FOUND else self._read(answer)
+
+    def _read(self, answer: httpx.Response) -> Any:
+        try:
+            return answer.json()
+        except ValueError as error:
+            raise SyncthingRefused(
+                f"What answers at {self._url} is not Syncthing. Set the address of its web page."
+            ) from error
 
     def _ask(self, method: str, what: str, *, missing_ok: bool = False, **options: Any) -> httpx.Response:
         answer = self._sent(method, what, options)
@@ -213,27 +254,27 @@ class Syncthing:
             return answer
         if answer.status_code in (httpx.codes.FORBIDDEN, httpx.codes.UNAUTHORIZED):
             raise SyncthingRefused(_refusal(answer, self._url))
-        if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
-            raise SyncthingAway(
-                f"Syncthing at {self._url} stumbled ({answer.status_code} {answer.text.strip()[:200]})."
+        if answer.is_redirect:
+            raise SyncthingRefused(
+                f"Syncthing at {self._url} sends on to {_origin(answer)}. Set that as its address: the key is not sent "
+                "there by itself."
             )
-        raise SyncthingError(f"Syncthing refused {what}: {answer.status_code} {answer.text.strip()[:200]}.")
+        if answer.is_server_error:
+            raise SyncthingAway(f"Syncthing at {self._url} stumbled ({_said(answer)}).")
+        raise SyncthingError(f"Syncthing refused {what}: {_said(answer)}.")
 
     def _sent(self, method: str, what: str, options: dict[str, Any]) -> httpx.Response:
-        # After a restart a connection of the pool is dead, which only the next request on it tells.
+        # After a restart the pooled connection is dead, which only the next request on it tells.
         for last in (False, True):
             try:
                 return self._session().request(method, f"{self._url}/rest/{what}", **options)
             except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as error:
-                self.close()
                 if last:
                     raise SyncthingAway(f"Syncthing at {self._url} breaks the connection off ({error}).") from error
             except httpx.TimeoutException as error:
                 raise SyncthingAway(f"Syncthing at {self._url} does not answer in time.") from error
             except httpx.TransportError as error:
-                raise SyncthingAway(
-                    f"Syncthing at {self._url} cannot be reached ({error}). Is it running, and is the address right?"
-                ) from error
+                raise _away(self._url, error) from error
             except httpx.InvalidURL as error:
                 raise SyncthingRefused(f"{self._url} is no address of Syncthing: {error}.") from error
         raise AssertionError
@@ -245,6 +286,7 @@ class Syncthing:
                 timeout=SECONDS,
                 verify=_trusted(),
                 transport=self._transport,
+                limits=_ONE_IDLE,
             )
         return self._client
 
@@ -253,11 +295,34 @@ def _state(found: Mapping[str, Any] | None) -> FileState:
     known = found or {}
     return FileState(
         deleted=bool(known.get("deleted")),
+        invalid=bool(known.get("invalid")),
         modified_by=str(known.get("modifiedBy", "")),
         size=int(known.get("size", -1)),
         version=tuple(known.get("version") or ()),
-        modified=str(known.get("modified", "")),
+        modified_ns=_nanoseconds(str(known.get("modified", ""))),
     )
+
+
+def _nanoseconds(moment: str) -> int:
+    """Returns a time as Go writes it, with up to nine digits of a second, in nanoseconds; -1 where there is none."""
+    if (parts := _MOMENT.fullmatch(moment)) is None:
+        return -1
+    whole = datetime.fromisoformat(parts["seconds"] + parts["zone"]) - _EPOCH
+    return (whole.days * 86_400 + whole.seconds) * 10**9 + int((parts["fraction"] or "").ljust(9, "0"))
+
+
+def _away(url: str, error: httpx.TransportError) -> SyncthingAway:
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return SyncthingAway(
+            f"Syncthing at {url} shows a certificate that nobody vouches for. Let SSL_CERT_FILE name its "
+            "https-cert.pem, or set its address to http on this machine."
+        )
+    return SyncthingAway(f"Syncthing at {url} cannot be reached ({error}). Is it running, and is the address right?")
+
+
+def _origin(answer: httpx.Response) -> str:
+    place = httpx.URL(answer.headers.get("location", ""))
+    return f"{place.scheme}://{place.netloc.decode()}"
 
 
 def _trusted() -> ssl.SSLContext | bool:

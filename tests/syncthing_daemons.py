@@ -104,6 +104,12 @@ class Daemon:
             f"{self.url}/rest/{what}", params=parameters, headers={"X-API-Key": KEY}, timeout=60
         ).raise_for_status()
 
+    def delete(self, what: str) -> None:
+        httpx.delete(f"{self.url}/rest/{what}", headers={"X-API-Key": KEY}, timeout=20).raise_for_status()
+
+    def patch(self, what: str, body: Mapping[str, Any]) -> None:
+        httpx.patch(f"{self.url}/rest/{what}", json=body, headers={"X-API-Key": KEY}, timeout=20).raise_for_status()
+
     def knows(self, other: Daemon, **more: Any) -> None:
         """Pairs it with another."""
         device = {"deviceID": other.device, "addresses": [f"tcp://127.0.0.1:{other.listen}"], "name": "the other"}
@@ -166,7 +172,7 @@ def pair(program: Path, base: Path, *, shared: bool = True, nas_folder: Path | N
         yield Pair(nas, phone)
     finally:
         for one in both:
-            one.stop()
+            one.stop(signal.SIGKILL)  # which is quick, and nobody needs what it leaves
 
 
 def wait_until(happened: Callable[[], bool], seconds: float, otherwise: str) -> None:

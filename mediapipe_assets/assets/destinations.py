@@ -9,7 +9,7 @@ import dagster as dg
 from catalog.deliveries import stage_name
 from catalog.renditions import COMPRESSED
 from mediapipe_assets.assets.factory import stage_asset
-from resources.settings_kinds import ICLOUD
+from resources.settings_kinds import ICLOUD, PIXEL
 
 _WORDS = {
     "staged": "What goes to “{name}”: which bytes, under which name that never changes. Nothing is sent yet.",
@@ -27,6 +27,17 @@ _ICLOUD_WORDS = {
         "about 20 seconds for that, at times much longer; until then it is pending."
     ),
 }
+_PIXEL_WORDS = {
+    "staged": (
+        "What goes to the phone (“{name}”) next: never more bytes at once than its quota. Nothing is placed yet."
+    ),
+    "uploaded": "Placed in the folder that Syncthing shares with the phone (“{name}”), whole, and never changed there.",
+    "verified": (
+        "Delivered: Syncthing shows that the phone holds exactly these bytes. That is no proof of a backup in Google "
+        "Photos. What was delivered long enough ago leaves the folder; the phone keeps it."
+    ),
+}
+_WORDS_OF_KIND = {ICLOUD: _ICLOUD_WORDS, PIXEL: _PIXEL_WORDS}
 
 
 def verified_key(name: str) -> dg.AssetKey:
@@ -44,7 +55,7 @@ def destination_assets(name: str, kind: str, partitions: dg.PartitionsDefinition
     """
     before = dg.AssetKey([COMPRESSED])
     assets = []
-    for step, words in (_ICLOUD_WORDS if kind == ICLOUD else _WORDS).items():
+    for step, words in _WORDS_OF_KIND.get(kind, _WORDS).items():
         asset = stage_asset(
             stage_name(name, step),
             deps=[before],
