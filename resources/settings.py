@@ -284,6 +284,9 @@ def _under(home: Path, path: Any) -> Any:
 def _overlaps(settings: Settings) -> list[str]:
     roots = {f"roots.{name}": path for name, path in settings.roots}
     ours = roots | {f"destinations.{name}.path": entry.path for name, entry in settings.archives.items()}
+    ours |= {
+        f"destinations.{name}.folder_path": one.folder_path for name, one in settings.pixels.items() if one.folder_path
+    }
     real = {name: Path(os.path.realpath(path)) for name, path in ours.items()}
     problems = [
         f"{one} ({ours[one]}) and {other} ({ours[other]}) overlap: each needs a folder of its own"
