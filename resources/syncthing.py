@@ -103,11 +103,13 @@ class Completion:
         need_items: Files that it lacks, as far as is known.
         need_bytes: Their bytes.
         remote_state: `valid`, `paused`, `notSharing` or `unknown`; None before Syncthing 1.20.
+        need_deletes: Files that left the folder and that it still has.
     """
 
     need_items: int
     need_bytes: int
     remote_state: str | None
+    need_deletes: int = 0
 
 
 class Syncthing:
@@ -193,6 +195,26 @@ class Syncthing:
         """Makes a device known, or changes it."""
         self._ask("PUT", f"config/devices/{settings['deviceID']}", json=dict(settings))
 
+    def known_id(self, device: str) -> str | None:
+        """Returns a device id as Syncthing writes it, None when its check digits say that it was mistyped.
+
+        Syncthing takes some of those all the same, as a device without an id.
+        """
+        return self._get("svc/deviceid", id=device).get("id") or None
+
+    def trouble(self, folder: str) -> str | None:
+        """Returns what keeps a folder as a whole from working, such as a path that is not there."""
+        found = self._get("db/status", folder=folder)
+        return str(found.get("error") or "it has stopped") if found.get("state") == "error" else None
+
+    def ignores(self, folder: str) -> list[str]:
+        """Returns the lines of a folder's `.stignore`."""
+        return list(self._get("db/ignores", folder=folder).get("ignore") or ())
+
+    def put_ignores(self, folder: str, lines: Sequence[str]) -> None:
+        """Writes a folder's `.stignore`."""
+        self._ask("POST", "db/ignores", params={"folder": folder}, json={"ignore": list(lines)})
+
     # ------------------------------------------------------------------ files
 
     def scan(self, folder: str, below: Sequence[str] = ()) -> None:
@@ -224,7 +246,8 @@ class Syncthing:
     def completion(self, folder: str, device: str) -> Completion:
         """Returns how far a device is with a folder."""
         found = self._get("db/completion", folder=folder, device=device)
-        return Completion(int(found["needItems"]), int(found["needBytes"]), found.get("remoteState"))
+        state = found.get("remoteState")
+        return Completion(int(found["needItems"]), int(found["needBytes"]), state, int(found["needDeletes"]))
 
     def folder_errors(self, folder: str) -> list[str]:
         """Returns what keeps this side from reading files of a folder."""
