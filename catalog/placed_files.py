@@ -209,3 +209,134 @@ def _listed(connection: Connection, where: str, values: Mapping[str, Any]) -> li
 
 def _placed(row: Row[Any]) -> Placed:
     return Placed(**row._mapping)
+
+
+# --- what a person's sample of Google Photos held -----------------------------------------------------------------
+
+# Google takes no sidecars.
+_SAMPLED = (
+    "placed_files p JOIN deliveries d ON d.id = p.delivery_id "
+    "JOIN bundle_members b ON b.id = d.bundle_member_id JOIN media_files m ON m.id = b.media_file_id "
+    "WHERE p.destination = :destination AND m.kind <> 'sidecar'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A file of a phone's folder that a sample held.
+
+    Attributes:
+        delivery_id: Its delivery.
+        partition_date: Its day.
+        delivered: Whether it reached the phone.
+    """
+
+    delivery_id: int
+    partition_date: date
+    delivered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Comparable(Known):
+    """A file of a phone's folder, as the JSON of a sample may describe it.
+
+    Attributes:
+        path: Where it lies or lay, relative to the folder, as the catalog writes paths.
+        name: The name of its photo.
+        size: Its bytes.
+        capture_local: When it was taken, by the clock there.
+        offset_minutes: What that clock was ahead of UTC; None where nothing says so.
+        width: Its width in pixels.
+        height: Its height.
+    """
+
+    path: str
+    name: str
+    size: int
+    capture_local: datetime
+    offset_minutes: int | None
+    width: int | None
+    height: int | None
+
+
+def placed_sizes(connection: Connection, destination: str) -> set[int]:
+    """Returns every size that a file of a phone's folder has or had."""
+    rows = connection.execute(text(f"SELECT DISTINCT d.size FROM {_SAMPLED}"), {"destination": destination})
+    return set(rows.scalars())
+
+
+def placed_with_hashes(connection: Connection, destination: str, hashes: Sequence[str]) -> dict[str, list[Known]]:
+    """Returns the files with some contents that lie or lay in a phone's folder, by their hash."""
+    rows = connection.execute(
+        text(
+            "SELECT d.sha256, d.id AS delivery_id, d.partition_date, p.delivered_at IS NOT NULL AS delivered "
+            f"FROM {_SAMPLED} AND d.sha256 = ANY(CAST(:hashes AS text[])) ORDER BY d.id"
+        ),
+        {"destination": destination, "hashes": list(set(hashes))},
+    )
+    found: dict[str, list[Known]] = {}
+    for row in rows:
+        found.setdefault(row.sha256, []).append(Known(row.delivery_id, row.partition_date, row.delivered))
+    return found
+
+
+def placed_on(connection: Connection, destination: str, days: Sequence[date]) -> list[Comparable]:
+    """Returns the files of some days that lie or lay in a phone's folder."""
+    rows = connection.execute(
+        text(
+            "SELECT d.id AS delivery_id, d.partition_date, p.delivered_at IS NOT NULL AS delivered, p.path, "
+            "b.file_name AS name, d.size, "
+            "m.capture_local, m.capture_offset_minutes AS offset_minutes, "
+            "CASE d.role WHEN 'original' THEN m.width ELSE r.width END AS width, "
+            "CASE d.role WHEN 'original' THEN m.height ELSE r.height END AS height "
+            "FROM placed_files p JOIN deliveries d ON d.id = p.delivery_id "
+            "JOIN bundle_members b ON b.id = d.bundle_member_id JOIN media_files m ON m.id = b.media_file_id "
+            "LEFT JOIN LATERAL (SELECT width, height FROM renditions r WHERE r.media_file_id = m.id "
+            "AND r.sha256 = d.sha256 ORDER BY r.id LIMIT 1) r ON true "
+            "WHERE d.destination = :destination AND m.kind <> 'sidecar' AND d.partition_date = ANY(:days) ORDER BY d.id"
+        ),
+        {"destination": destination, "days": list(days)},
+    )
+    return [Comparable(**row._mapping) for row in rows]
+
+
+def record_confirmed(connection: Connection, ids: Sequence[int], by: Confirmed) -> int:
+    """Records that a sample of Google Photos held some delivered files; a hash is never replaced by what is weaker.
+
+    Returns:
+        How many of them were not confirmed before, or only by what is weaker.
+    """
+    changed = connection.execute(
+        text(
+            "UPDATE placed_files SET confirmed_at = now(), confirmed_by = :by WHERE delivery_id = ANY(:ids) "
+            "AND delivered_at IS NOT NULL AND (confirmed_by IS NULL OR (confirmed_by = 'metadata' AND :by = 'hash'))"
+        ),
+        {"ids": list(ids), "by": by},
+    )
+    return changed.rowcount
+
+
+def not_among(
+    connection: Connection, destination: str, days: tuple[date, date], ids: Sequence[int], limit: int
+) -> tuple[int, list[str]]:
+    """Returns delivered files of a span of days that are not among some.
+
+    Args:
+        connection: The catalog.
+        destination: The phone.
+        days: The first and the last day.
+        ids: Deliveries that a sample held.
+        limit: How many are named.
+
+    Returns:
+        How many there are, and the paths of the first few.
+    """
+    rows = connection.execute(
+        text(
+            f"SELECT p.path, count(*) OVER () AS whole FROM {_SAMPLED} AND p.delivered_at IS NOT NULL "
+            "AND d.partition_date BETWEEN :first AND :last AND d.id <> ALL(CAST(:ids AS bigint[])) "
+            "ORDER BY d.partition_date, d.id LIMIT :limit"
+        ),
+        {"destination": destination, "first": days[0], "last": days[1], "ids": list(ids), "limit": limit},
+    ).all()
+    return (rows[0].whole if rows else 0), [row.path for row in rows]
