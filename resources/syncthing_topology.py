@@ -149,6 +149,9 @@ class Topology:
             "notSharing": Finding(
                 "sharing", "problem", f"the phone has not accepted the folder {self.pixel.folder_id}; accept it there"
             ),
+            "unknown": Finding(
+                "sharing", "warning", "whether the phone has accepted the folder is known once it connects again"
+            ),
             "paused": Finding("sharing", "problem", "the folder is paused on the phone; resume it there"),
         }
         waiting = f"; {done.need_items} files wait for it" if done.need_items else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -156,7 +157,10 @@ def test_a_phone_that_has_not_accepted_the_folder_is_told_where_syncthing_can_kn
     world.set_up()
     world.pair.wait_connected()
     newer = "v1.19" not in world.here.version()
-    wait_until(lambda: world.looks()["sharing"][0] == ("problem" if newer else "ok"), 20, "the sharing is not told")
+    device = f"config/devices/{world.pair.device}"
+    for paused in (True, False):
+        world.nas.put(device, {**world.nas.get(device), "paused": paused})
+    wait_until(lambda: world.looks()["sharing"][0] == ("problem" if newer else "ok"), 60, "the sharing is not told")
     assert not newer or "has not accepted the folder" in world.looks()["sharing"][1]
 
 
@@ -255,6 +259,7 @@ def test_elsewhere_a_folder_cannot_be_made_and_the_words_say_what_to_do(world: W
     assert not world.usual.exists()
 
 
+@pytest.mark.parametrize("daemons", ["1.29"], indirect=True)
 def test_doctor_fix_does_it_from_the_command_line_with_four_settings(world: World, home: Home) -> None:
     home.environment = {
         "MEDIAPIPE_SYNCTHING__URL": world.nas.url,
@@ -274,7 +279,7 @@ def test_doctor_fix_does_it_from_the_command_line_with_four_settings(world: Worl
 def test_a_phone_out_of_sight_is_a_matter_of_how_long(world: World) -> None:
     world.set_up()
     world.pair.wait_connected()
-    world.pair.phone.stop()
+    world.pair.phone.stop(signal.SIGKILL)
     wait_until(lambda: world.looks()["phone"][1] != "connected", 30, "it stays connected")
     verdict, words = world.looks()["phone"]
     assert (verdict, "last seen" in words) == ("ok", True)
