@@ -207,14 +207,6 @@ class Syncthing:
         found = self._get("db/status", folder=folder)
         return str(found.get("error") or "it has stopped") if found.get("state") == "error" else None
 
-    def ignores(self, folder: str) -> list[str]:
-        """Returns the lines of a folder's `.stignore`."""
-        return list(self._get("db/ignores", folder=folder).get("ignore") or ())
-
-    def put_ignores(self, folder: str, lines: Sequence[str]) -> None:
-        """Writes a folder's `.stignore`."""
-        self._ask("POST", "db/ignores", params={"folder": folder}, json={"ignore": list(lines)})
-
     # ------------------------------------------------------------------ files
 
     def scan(self, folder: str, below: Sequence[str] = ()) -> None:

@@ -20,15 +20,13 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from media.files import PART_PREFIX, ROOT_MARKER
+from resources.pixel import IGNORED, SENDONLY
 from resources.settings_pixel import PixelDestination
 from resources.syncthing import Syncthing, SyncthingAway, SyncthingError
 
-SENDONLY, ENCRYPTED = "sendonly", "receiveencrypted"
+ENCRYPTED = "receiveencrypted"
 MARKER = ".stfolder"
 OLDEST = (1, 19)
-# What is ours in the folder and no photo. Syncthing reads a pattern without a slash at every depth.
-IGNORED = (f"/{ROOT_MARKER}", f"{PART_PREFIX}*")
 # Changes of modes are nothing to send: Android has none, and a file that changes is sent again.
 OPTIONS = {"fsWatcherEnabled": True, "ignorePerms": True, "rescanIntervalS": 3600}
 PHONE_STEPS = (
@@ -38,7 +36,7 @@ PHONE_STEPS = (
     "In Android's settings, take Syncthing-Fork out of battery optimisation and let it run in the background.",
     "In Google Photos, switch on backup for that folder, in Original quality.",
 )
-_HELPERS = frozenset({MARKER, ".stignore", ".stversions", ROOT_MARKER})
+_HELPERS = frozenset({MARKER, ".stignore", ".stversions"})
 _FIX = "`mediapipe-assets doctor --fix` does it"
 
 
@@ -210,8 +208,8 @@ class Topology:
         return Finding("folder's .stignore", "ok", "leaves out what is no photo")
 
     def _not_ignored(self) -> list[str]:
-        there = {line.strip().removeprefix("/") for line in self.syncthing.ignores(self.pixel.folder_id)}
-        return [one for one in IGNORED if one.removeprefix("/") not in there]
+        lines = self.syncthing.ignores(self.pixel.folder_id)
+        return [one for one in IGNORED if one not in lines]
 
     # ------------------------------------------------------------------ setting up
 
@@ -280,7 +278,7 @@ class Topology:
             )
         path = self.pixel.folder_path or usual
         if self.pixel.folder_path is None:
-            path.mkdir(exist_ok=True)
+            path.mkdir(parents=True, exist_ok=True)
         elif not path.is_dir():
             raise NotSetUp(f"{path} is not there. Mount its disk, or make it: mkdir -p '{path}'. Then run it again.")
         strangers = sorted(set(os.listdir(path)) - _HELPERS)

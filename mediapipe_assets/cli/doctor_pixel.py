@@ -53,7 +53,7 @@ def _set_up(title: str, topology: Topology, settings: Settings, name: str) -> It
     from resources.syncthing import SyncthingError
 
     try:
-        done = topology.set_up(settings.roots.staging / name)
+        done = topology.set_up(settings.home / "syncthing" / name)
         steps = topology.phone_steps()
     except SyncthingError as error:
         yield Look(f"{title}: set up", "problem", str(error))

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from resources.pixel import IGNORED
 from resources.settings import PixelDestination
 from resources.syncthing import Syncthing
-from resources.syncthing_topology import IGNORED, NotSetUp, Topology
+from resources.syncthing_topology import NotSetUp, Topology
 from tests.conftest import Home
 from tests.syncthing_daemons import KEY, Daemon, Pair, wait_until
 from tests.syncthing_programs import RELEASES, program
@@ -157,11 +158,21 @@ def test_a_phone_that_has_not_accepted_the_folder_is_told_where_syncthing_can_kn
     world.set_up()
     world.pair.wait_connected()
     newer = "v1.19" not in world.here.version()
-    device = f"config/devices/{world.pair.device}"
-    for paused in (True, False):
-        world.nas.put(device, {**world.nas.get(device), "paused": paused})
+    world.pair.phone.stop(signal.SIGKILL)
+    world.pair.phone.start()
     wait_until(lambda: world.looks()["sharing"][0] == ("problem" if newer else "ok"), 60, "the sharing is not told")
     assert not newer or "has not accepted the folder" in world.looks()["sharing"][1]
+
+
+def test_a_phone_out_of_sight_is_a_matter_of_how_long(world: World) -> None:
+    world.set_up()
+    world.pair.wait_connected()
+    world.pair.phone.stop(signal.SIGKILL)
+    wait_until(lambda: world.looks()["phone"][1] != "connected", 30, "it stays connected")
+    verdict, words = world.looks()["phone"]
+    assert (verdict, "last seen" in words) == ("ok", True)
+    assert world.looks(after=timedelta(hours=49))["phone"][0] == "warning"
+    world.pair.phone.start()
 
 
 def test_somebodys_folder_keeps_its_type_without_fix_and_all_its_other_settings_with_it(world: World) -> None:
@@ -219,19 +230,6 @@ def test_a_new_folder_never_takes_in_what_lies_there_nor_an_empty_mount_point(wo
     assert os.listdir(place) == ["private.jpg"]
 
 
-def test_a_paused_phone_and_a_paused_folder_are_told_and_stay_paused(world: World) -> None:
-    world.set_up()
-    device = f"config/devices/{world.pair.device}"
-    for what in (device, f"config/folders/{world.folder_id}"):
-        world.nas.put(what, {**world.nas.get(what), "paused": True})
-    looks = world.looks()
-    assert "resume it in Syncthing's web page" in looks["phone"][1]
-    assert "resume it in Syncthing's web page" in looks["folder"][1]
-    assert world.set_up() == []
-    assert world.folder()["paused"] and world.nas.get(device)["paused"]
-    world.nas.put(device, {**world.nas.get(device), "paused": False})
-
-
 def test_an_id_that_is_mistyped_or_that_of_this_side_changes_nothing(world: World) -> None:
     wrong = world.pair.device[:-1] + ("A" if world.pair.device[-1] != "A" else "B")
     with pytest.raises(NotSetUp, match="check digits"):
@@ -270,17 +268,20 @@ def test_doctor_fix_does_it_from_the_command_line_with_four_settings(world: Worl
     said = home.cli("doctor", "--fix", "--json", expect=None)
     looks = {one["what"]: one for one in said.json}
     assert "Made the folder" in looks["destination pixel: set up"]["words"]
-    assert looks["destination pixel: folder's path"]["words"] == str(home.path / "staging" / "pixel")
+    assert looks["destination pixel: folder's path"]["words"] == str(home.path / "syncthing" / "pixel")
     assert "Ignore Delete" in looks["destination pixel: step 3 on the phone"]["words"]
     assert world.nas.device in looks["destination pixel: step 1 on the phone"]["words"]
     assert KEY not in said.out + said.err
 
 
-def test_a_phone_out_of_sight_is_a_matter_of_how_long(world: World) -> None:
+def test_a_paused_phone_and_a_paused_folder_are_told_and_stay_paused(world: World) -> None:
     world.set_up()
-    world.pair.wait_connected()
-    world.pair.phone.stop(signal.SIGKILL)
-    wait_until(lambda: world.looks()["phone"][1] != "connected", 30, "it stays connected")
-    verdict, words = world.looks()["phone"]
-    assert (verdict, "last seen" in words) == ("ok", True)
-    assert world.looks(after=timedelta(hours=49))["phone"][0] == "warning"
+    device = f"config/devices/{world.pair.device}"
+    for what in (device, f"config/folders/{world.folder_id}"):
+        world.nas.put(what, {**world.nas.get(what), "paused": True})
+    looks = world.looks()
+    assert "resume it in Syncthing's web page" in looks["phone"][1]
+    assert "resume it in Syncthing's web page" in looks["folder"][1]
+    assert world.set_up() == []
+    assert world.folder()["paused"] and world.nas.get(device)["paused"]
+    world.nas.put(device, {**world.nas.get(device), "paused": False})
