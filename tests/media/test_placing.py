@@ -13,7 +13,7 @@ import pytest
 
 from media import placing
 from media.files import ContentMismatch
-from media.placing import PlaceTaken, Placement, place
+from media.placing import Placement, PlaceTaken, place
 
 DATA = b"a photo" * 1000
 SHA = hashlib.sha256(DATA).hexdigest()

@@ -1,4 +1,4 @@
-"""What the phone has had long enough leaves the folder, on a proof of our own file; and kills at any moment lose nothing."""
+"""What the phone has had long enough leaves the folder, on a proof of our own file; a kill at any moment loses nothing."""
 
 from __future__ import annotations
 
@@ -143,7 +143,9 @@ def test_a_kill_between_placing_and_recording_leaves_no_second_file_and_loses_no
     assert world.place().counts == {"uploaded": 1}
     assert world.in_folder() == {NAME: b"a photo"}
     stands = os.stat(world.folder / NAME)
-    assert (stands.st_ino, stands.st_mtime_ns) == (stood.st_ino, stood.st_mtime_ns), "it may be on its way already, so it is not touched"
+    assert (stands.st_ino, stands.st_mtime_ns) == (stood.st_ino, stood.st_mtime_ns), (
+        "it may be on its way already, so it is not touched"
+    )
     assert world.rows("SELECT mtime_ns FROM placed_files") == [(stood.st_mtime_ns,)]
 
 

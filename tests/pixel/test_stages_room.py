@@ -61,7 +61,7 @@ def test_everything_gets_there_in_whole_bundles_and_never_more_than_the_quota_li
             assert placed_files.in_flight(connection, "pixel") <= QUOTA
         world.place()
         scales.weigh()
-        staged = {data for data in world.in_folder().values()} | set(world.phone.files.values())
+        staged = set(world.in_folder().values()) | set(world.phone.files.values())
         assert all(len(staged & set(one)) in (0, len(one)) for one in wanted), "a bundle was torn apart"
         if reaches:
             world.phone.sync()
