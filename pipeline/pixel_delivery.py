@@ -266,14 +266,13 @@ class PixelVerifiedStage(_InFolder, VerifiedStage):
         refuse_missing_root(self._folder)
         if (now := self._as_it_stands(placed)) is None:
             return None
-        if now.sha256 != placed.sha256:
-            look = Look("problem", "it was changed in the folder. Move it away: it is then placed there anew")
-        else:
-            if now is not placed:  # it was touched: the same bytes go to the phone under another time
-                self._destination.scan([placed.path])
-            look = self._destination.look(now)
+        whole = now.sha256 == placed.sha256
+        if touched := whole and now is not placed:  # the same bytes go to the phone under another time
+            self._destination.scan([placed.path])
+        changed = Look("problem", "it was changed in the folder. Move it away: it is then placed there anew")
+        look = self._destination.look(now) if whole else changed
         with run.engine.begin() as connection:
-            if now.mtime_ns != placed.mtime_ns:
+            if touched:
                 name = self._destination.name
                 placed_files.record_placed(connection, item.id, name, placed.path, placed.size, now.mtime_ns)
             _write_down(connection, item.id, look)

@@ -83,12 +83,16 @@ class World:
         self.engine = engine
         self.roots = {name: marked(base / name) for name in (layout.ORIGINALS, layout.RENDITIONS, layout.TRASH)}
         self.folder = base / "camera"
-        put(self.folder / ".stfolder", b"")
+        self.folder.mkdir(parents=True, exist_ok=True)
         self.phone = Phone(self.folder)
         self.settings = phone_settings(self.folder, **settings)
         syncthing = Syncthing(self.settings.url, self.settings.api_key)  # type: ignore[arg-type]  # it is never asked
-        self.pixel = FakePixel("pixel", self.settings, syncthing, phone=self.phone)
+        self.pixel: PixelFolder = FakePixel("pixel", self.settings, syncthing, phone=self.phone)
         self.compressing = False
+
+    def use(self, pixel: PixelFolder) -> None:
+        """Takes a real Syncthing in place of the made-up one."""
+        self.pixel, self.settings, self.folder = pixel, pixel.settings, pixel.folder()
 
     # ------------------------------------------------------------------ what is kept
 

@@ -45,11 +45,11 @@ def until(world: World, shared: SharedFolder, **counted: int) -> None:
     wait_until(goes_on, 60, f"it never came to {counted}: {world.rows('SELECT * FROM placed_files')}")
 
 
-def test_ten_times_the_quota_reaches_the_phone_and_leaves_the_folder_again(world: World, shared: SharedFolder) -> None:
-    sent = {f"{DAY + timedelta(days=number):%Y%m%d}_IMG_1.JPG": os.urandom(5_000) for number in range(20)}
+def test_five_times_the_quota_reaches_the_phone_and_leaves_the_folder_again(world: World, shared: SharedFolder) -> None:
+    sent = {f"{DAY + timedelta(days=number):%Y%m%d}_IMG_1.JPG": os.urandom(5_000) for number in range(10)}
     for number, data in enumerate(sent.values()):
         world.photo(data, day=DAY + timedelta(days=number))
-    until(world, shared, emptied=20)
+    until(world, shared, emptied=10)
     assert there(shared) == sent
     assert world.in_folder() == {} and world.failures == []
     assert world.run() == [{}, {}, {}]

@@ -1,4 +1,4 @@
-"""What the phone has had long enough leaves the folder, on a proof of our own file; a kill at any moment loses nothing."""
+"""What the phone has had long enough leaves the folder, on a proof of our own file; no kill loses anything."""
 
 from __future__ import annotations
 
