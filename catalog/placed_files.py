@@ -173,8 +173,12 @@ def in_flight(connection: Connection, destination: str) -> int:
     return int(
         connection.execute(
             text(
-                "SELECT coalesce(sum(d.size), 0) FROM deliveries d LEFT JOIN placed_files p ON p.delivery_id = d.id "
-                "WHERE d.destination = :destination AND p.emptied_at IS NULL"
+                # Two sums, each by its index: what was delivered long ago is not looked at.
+                "SELECT (SELECT coalesce(sum(p.size), 0) FROM placed_files p "
+                "WHERE p.destination = :destination AND p.emptied_at IS NULL) "
+                "+ (SELECT coalesce(sum(d.size), 0) FROM deliveries d LEFT JOIN placed_files p "
+                "ON p.delivery_id = d.id AND p.emptied_at IS NULL WHERE d.destination = :destination "
+                "AND d.state = 'staged' AND d.state <> 'verified' AND p.delivery_id IS NULL)"
             ),
             {"destination": destination},
         ).scalar_one()
@@ -201,6 +205,37 @@ def counts(connection: Connection, destination: str) -> Counts:
     )
     found = {words: int(count) for words, count in problems}
     return Counts(row.staged, row.delivered, row.freed, row.confirmed, int(row.bytes), found)
+
+
+WITH_PROBLEMS = "SELECT delivery_id AS id FROM placed_files WHERE destination = :d AND problem IS NOT NULL"
+
+
+def with_problems(connection: Connection, destination: str, limit: int) -> tuple[int, list[tuple[str, str]]]:
+    """Returns how many files something keeps from being delivered, and a few of them, each with what it is."""
+    where = "destination = :d AND problem IS NOT NULL"
+    return _named(connection, where, "problem", limit, {"d": destination})
+
+
+def stuck(connection: Connection, destination: str, hours: float, limit: int) -> tuple[int, list[tuple[str, str]]]:
+    """Returns how many files have waited for a phone for so many hours in which it took none, and a few of them."""
+    since = "now() - make_interval(secs => :seconds)"
+    where = (
+        f"destination = :d AND delivered_at IS NULL AND placed_at < {since} AND NOT EXISTS "
+        f"(SELECT 1 FROM placed_files n WHERE n.destination = :d AND n.delivered_at >= {since})"
+    )
+    words = "to_char(placed_at AT TIME ZONE 'UTC', '\"it has waited for the phone since\" YYYY-MM-DD HH24:MI \"UTC\"')"
+    return _named(connection, where, words, limit, {"d": destination, "seconds": hours * 3600})
+
+
+def _named(
+    connection: Connection, where: str, words: str, limit: int, given: Mapping[str, Any]
+) -> tuple[int, list[tuple[str, str]]]:
+    total = connection.execute(text(f"SELECT count(*) FROM placed_files WHERE {where}"), given).scalar_one()
+    rows = connection.execute(
+        text(f"SELECT path, {words} AS words FROM placed_files WHERE {where} ORDER BY placed_at LIMIT :limit"),
+        {**given, "limit": limit},
+    )
+    return int(total), [(row.path, row.words) for row in rows]
 
 
 def _listed(connection: Connection, where: str, values: Mapping[str, Any]) -> list[Placed]:

@@ -13,6 +13,7 @@ from concurrent.futures import TimeoutError as TaskTimeout
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from media.files import ContentMismatch, RootAway, SourceChanged
+from media.placing import PlaceTaken
 from resources.compute import WorkerDied
 from resources.redaction import redact
 
@@ -93,7 +94,7 @@ def _sentence(error: BaseException) -> str:
         return f"reading or writing is not allowed{_where(error)}; check the owner and the rights"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}{_where(error)}"
-    if isinstance(error, SourceChanged | ContentMismatch | NothingToSend | MemoryError):
+    if isinstance(error, SourceChanged | ContentMismatch | PlaceTaken | NothingToSend | MemoryError):
         return str(error) or "there was not enough memory for it"
     return f"{type(error).__name__}: {error}"
 

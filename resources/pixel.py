@@ -28,19 +28,15 @@ from pydantic import SecretStr
 
 from catalog.paths import from_text, to_text
 from media.files import (
-    ORIGINAL_MODE,
     PART_PREFIX,
     ROOT_MARKER,
     ContentMismatch,
     RootAway,
-    copy_times_and_xattrs,
-    copy_to_part,
     fsync_folder,
     hash_file,
-    part_path,
     refuse_change,
-    rename_to_new,
 )
+from media.placing import place
 from resources.delivery import Acknowledgement, DeletionProof, Deliver, Evidence, Intent, NotNow, OnNewRendition
 from resources.settings_pixel import PixelDestination
 from resources.syncthing import SHORT, FileInfo, FolderStopped, Syncthing, SyncthingAway
@@ -57,10 +53,6 @@ _NOT_ON_ANDROID = dict.fromkeys((*map(ord, '\\:*?"<>|'), *range(32), 127), "_")
 
 class PixelRefused(Exception):
     """The folder is not set up so that files are safe there; nothing is placed. The message says what to do."""
-
-
-class ForeignFile(Exception):
-    """Another file stands where one of ours should go; it is not overwritten."""
 
 
 class NotReleased(Exception):
@@ -223,6 +215,11 @@ class PixelFolder:
     def place(self) -> str:
         """The phone, by the folder."""
         return f"the phone that shares Syncthing's folder {self.settings.folder_id}"
+
+    @property
+    def counts_as_copy(self) -> bool:
+        """Whether the owner wants a file on the phone to count."""
+        return self.settings.counts_as_copy
 
     def close(self) -> None:
         """Closes the connections."""
@@ -395,16 +392,23 @@ class PixelFolder:
             What was placed: `mtime_ns` tells it from what it may be changed to.
 
         Raises:
-            ForeignFile: Something else stands at its path.
+            PlaceTaken: Something else stands at its path.
             ContentMismatch: Our file no longer holds the promised bytes.
             RootAway: The folder's disk is away.
             NotNow: Syncthing does not answer.
         """
-        target = self._root(self._known_folder()) / intent.remote_path
-        recovered = os.path.lexists(target) or not _place(intent, target)
-        if recovered:
-            _refuse_foreign(target, intent)
-        return Acknowledgement({"mtime_ns": os.lstat(target).st_mtime_ns}, recovered)
+        return self.place_in(self._root(self._known_folder()), intent)
+
+    def place_in(self, root: Path, intent: Intent) -> Acknowledgement:
+        """Does the same where the folder is known; see `deliver`.
+
+        Args:
+            root: The folder, looked at by `prepare`.
+            intent: The file.
+        """
+        at, source, mtime_ns = root / intent.remote_path, Path(intent.source), _mtime_ns(intent)
+        placed = place(source, at, intent.sha256, intent.size, intent.tag, mtime_ns, may_link=intent.may_link)
+        return Acknowledgement({"mtime_ns": placed.mtime_ns}, placed.found)
 
     def release(self, proof: DeletionProof, remote_path: str, day: date) -> str:
         """Takes a file out of the folder; the phone keeps its own, and ours stands where it was made from.
@@ -445,27 +449,8 @@ def _few_requests(paths: Sequence[str]) -> Iterator[list[str]]:
         yield some
 
 
-def _place(intent: Intent, target: Path) -> bool:
-    """Returns False when something came to stand there meanwhile."""
-    part = part_path(target, intent.tag)
-    try:
-        if copy_to_part(Path(intent.source), part)["sha256"] != intent.sha256:
-            raise ContentMismatch(f"{intent.source} does not hold the bytes that were recorded for it")
-        copy_times_and_xattrs(Path(intent.source), part)
-        if intent.taken is not None:
-            os.utime(part, (intent.taken.timestamp(), intent.taken.timestamp()))
-        part.chmod(ORIGINAL_MODE)
-        rename_to_new(part, target)
-    except FileExistsError:
-        part.unlink(missing_ok=True)
-        return False
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    return True
-
-
-def _refuse_foreign(target: Path, intent: Intent) -> None:
-    same = stat.S_ISREG(os.lstat(target).st_mode) and hash_file(str(target))["sha256"] == intent.sha256
-    if not same:
-        raise ForeignFile(f"another file stands at {target}; it is not overwritten. Move it away and run again")
+def _mtime_ns(intent: Intent) -> int:
+    """Returns the time that a file gets: when it was taken, else that of ours."""
+    if intent.taken is None:
+        return os.stat(intent.source).st_mtime_ns
+    return max(int(intent.taken.timestamp()), 0) * 1_000_000_000

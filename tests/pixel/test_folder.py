@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from media.files import PART_PREFIX, ContentMismatch, RootAway
+from media.placing import PlaceTaken
 from pipeline.failures import RefusedForSafety, stops_the_run
 from pipeline.proofs import Candidate, Doomed, KeptFolder, SafeDeleteProof, prove
 from resources.delivery import Intent, NotNow
-from resources.pixel import ForeignFile, NotReleased, PixelRefused
+from resources.pixel import NotReleased, PixelRefused
 from tests.pixel_folder import SharedFolder
 
 DAY = date(2024, 2, 29)
@@ -113,7 +114,7 @@ def test_a_file_is_placed_whole_and_read_only_with_the_time_of_its_original(
 def test_what_stands_there_is_not_overwritten(shared: SharedFolder, tmp_path: Path) -> None:
     intent = an_original(tmp_path, b"a photo")
     (shared.here / intent.remote_path).write_bytes(b"somebody's")
-    with pytest.raises(ForeignFile):
+    with pytest.raises(PlaceTaken):
         shared.pixel().deliver(intent)
     assert shared.files_here() == {intent.remote_path: b"somebody's"}
 
