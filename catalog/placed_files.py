@@ -18,8 +18,8 @@ from sqlalchemy import Connection, Row, text
 
 Confirmed = Literal["hash", "metadata"]
 _COLUMNS = (
-    "p.delivery_id, p.path, p.size, p.mtime_ns, p.delivered_at, p.facts, p.freed_at, p.problem, d.sha256, "
-    "d.partition_date"
+    "p.delivery_id, p.path, p.size, p.mtime_ns, p.placed_at, p.delivered_at, p.facts, p.freed_at, p.problem, "
+    "d.sha256, d.partition_date"
 )
 _FROM = "placed_files p JOIN deliveries d ON d.id = p.delivery_id"
 
@@ -33,6 +33,7 @@ class Placed:
         path: Where it lies, relative to the folder, as the catalog writes paths.
         size: Its bytes.
         mtime_ns: When it was last changed, as it was placed.
+        placed_at: When it was placed, the last time.
         delivered_at: When the phone was first seen to have it.
         facts: What was seen then.
         freed_at: When it was first seen that the phone deleted it.
@@ -45,6 +46,7 @@ class Placed:
     path: str
     size: int
     mtime_ns: int
+    placed_at: datetime
     delivered_at: datetime | None
     facts: Mapping[str, Any] | None
     freed_at: datetime | None
@@ -97,13 +99,21 @@ def placed(connection: Connection, ids: Sequence[int]) -> dict[int, Placed]:
     return {row.delivery_id: _placed(row) for row in rows}
 
 
-def undelivered(connection: Connection, destination: str, limit: int) -> list[Placed]:
-    """Returns files that have not reached the phone, those first that were not looked at for longest."""
+def undelivered(connection: Connection, destination: str, limit: int, before: datetime | None = None) -> list[Placed]:
+    """Returns files that have not reached the phone, those first that were not looked at for longest.
+
+    Args:
+        connection: The catalog.
+        destination: The phone's.
+        limit: At most so many.
+        before: Only those that were not looked at since then.
+    """
     return _listed(
         connection,
-        "p.destination = :destination AND p.delivered_at IS NULL ORDER BY p.looked_at NULLS FIRST, p.delivery_id "
-        "LIMIT :limit",
-        {"destination": destination, "limit": limit},
+        "p.destination = :destination AND p.delivered_at IS NULL "
+        "AND (p.looked_at IS NULL OR p.looked_at < coalesce(CAST(:before AS timestamptz), 'infinity')) "
+        "ORDER BY p.looked_at NULLS FIRST, p.delivery_id LIMIT :limit",
+        {"destination": destination, "limit": limit, "before": before},
     )
 
 
@@ -115,6 +125,21 @@ def delivered_and_here(connection: Connection, destination: str, limit: int) -> 
         "ORDER BY p.looked_at NULLS FIRST, p.delivery_id LIMIT :limit",
         {"destination": destination, "limit": limit},
     )
+
+
+def lock_placed(connection: Connection, ids: Sequence[int]) -> dict[int, datetime]:
+    """Keeps files from being placed anew until the transaction ends; returns when each was placed the last time.
+
+    A verdict holds only for the placing that was looked at.
+    """
+    rows = connection.execute(
+        text(
+            "SELECT delivery_id, placed_at FROM placed_files WHERE delivery_id = ANY(:ids) ORDER BY delivery_id "
+            "FOR UPDATE"
+        ),
+        {"ids": list(ids)},
+    )
+    return {row.delivery_id: row.placed_at for row in rows}
 
 
 def latch_delivered(connection: Connection, delivery_id: int, facts: Mapping[str, Any], *, freed: bool = False) -> bool:

@@ -186,6 +186,20 @@ def defer(connection: Connection, stage: str, row_id: int, lease_id: int, second
     return result.rowcount == 1
 
 
+def due_at_once(connection: Connection, stage: str, row_ids: Sequence[int]) -> None:
+    """Ends the waiting of rows that failed or were put off, as if they were new: something else is known of them now.
+
+    A run that has them in hand keeps them until it ends.
+    """
+    connection.execute(
+        text(
+            "UPDATE work SET error = NULL, attempts = 0, not_before = NULL, changed_at = now() "
+            "WHERE stage = :stage AND row_id = ANY(CAST(:ids AS bigint[]))"
+        ),
+        {"stage": stage, "ids": list(row_ids)},
+    )
+
+
 def give_back(connection: Connection, stage: str, row_ids: Sequence[int], lease_id: int) -> None:
     """Ends the claims of rows that have moved to another date, where they are due anew."""
     connection.execute(
