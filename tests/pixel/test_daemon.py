@@ -50,7 +50,9 @@ def two(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Pair]:
 class Fed:
     """A home whose photos go to the phone."""
 
-    def __init__(self, home: Home, two: Pair, folder: Path, settings: str = "") -> None:
+    def __init__(
+        self, home: Home, two: Pair, folder: Path, monkeypatch: pytest.MonkeyPatch, settings: str = ""
+    ) -> None:
         self.home, self.two, self.folder = home, two, folder
         folder.mkdir()
         home.settings(SETTINGS + settings + f'[sources.folder]\npath = "{folder}"\nsettle_seconds = 0\n')
@@ -60,6 +62,10 @@ class Fed:
             "MEDIAPIPE_SYNCTHING__FOLDER_ID": FOLDER,
             "MEDIAPIPE_SYNCTHING__DEVICE_ID": two.device,
         }
+        for variable, value in home.environment.items():
+            monkeypatch.setenv(variable, value)
+        with home.opened() as platform:
+            platform.prepare()
 
     def add(self, count: int, first: int = 0, size: int = 0) -> None:
         """Puts photos into the source."""
@@ -89,8 +95,10 @@ class Fed:
 
 @pytest.mark.prove
 @pytest.mark.timeout(1200)
-def test_photos_reach_the_phone_by_themselves(home: Home, two: Pair, tmp_path: Path) -> None:
-    fed = Fed(home, two, tmp_path / "photos")
+def test_photos_reach_the_phone_by_themselves(
+    home: Home, two: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fed = Fed(home, two, tmp_path / "photos", monkeypatch)
     fed.add(FILES)
     process = home.start("up", "--port", str(free_port()))
     seconds = fed.until(DELIVERED, FILES)
@@ -108,14 +116,16 @@ def test_photos_reach_the_phone_by_themselves(home: Home, two: Pair, tmp_path: P
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
-    assert home.status()["failed"] == 0
+    assert home.cli("status", "--json").json["failed"] == 0
 
 
 @pytest.mark.prove
 @pytest.mark.timeout(1200)
-def test_a_small_quota_is_never_exceeded_and_everything_arrives_at_last(home: Home, two: Pair, tmp_path: Path) -> None:
+def test_a_small_quota_is_never_exceeded_and_everything_arrives_at_last(
+    home: Home, two: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     quota, size, count = 100_000_000, 5_000_000, 200  # 100 MB in flight, 1 GB to deliver
-    fed = Fed(home, two, tmp_path / "photos", "quota_gb = 0.1\nkeep_hours = 0\nleast_free_gb = 0\n")
+    fed = Fed(home, two, tmp_path / "photos", monkeypatch, "quota_gb = 0.1\nkeep_hours = 0\nleast_free_gb = 0\n")
     fed.add(count, size=size)
     home.start("up", "--port", str(free_port()))
     most, end = 0, time.monotonic() + 900
