@@ -99,10 +99,13 @@ class FakeSyncthing:
                 "config/folders/camera": folder,
                 f"config/devices/{PHONE}": {"deviceID": PHONE},
                 "db/ignores": {"ignore": ["/.mediapipe-root", ".mpa-*"]},
-                "db/completion": {"needItems": 1, "needBytes": self.needed, "remoteState": self.remote},
+                "db/completion": self._completion(),
                 "folder/errors": {"errors": self.errors},
             }[what],
         )
+
+    def _completion(self) -> dict[str, Any]:
+        return {"needItems": 1, "needBytes": self.needed, "needDeletes": 0, "remoteState": self.remote}
 
     def _devices(self) -> list[dict[str, str]]:
         return [{"deviceID": one} for one in self.shared]
