@@ -121,14 +121,14 @@ def was_told(connection: Connection, key: str) -> bool:
     )
 
 
-def unresolved(connection: Connection, limit: int) -> tuple[int, list[tuple[datetime, str]]]:
-    """Returns how many notices hold, and when and by which title the newest of them were told."""
+def unresolved(connection: Connection, limit: int) -> tuple[int, list[tuple[datetime, str, str]]]:
+    """Returns how many notices hold, and of the newest of them when, by which title and how they were told."""
     total: int = connection.execute(text("SELECT count(*) FROM notifications WHERE resolved_at IS NULL")).scalar_one()
     rows = connection.execute(
-        text("SELECT at, title FROM notifications WHERE resolved_at IS NULL ORDER BY id DESC LIMIT :limit"),
+        text("SELECT at, title, body FROM notifications WHERE resolved_at IS NULL ORDER BY id DESC LIMIT :limit"),
         {"limit": limit},
     )
-    return total, [(row.at, row.title) for row in rows]
+    return total, [(row.at, row.title, row.body) for row in rows]
 
 
 def _resolve(connection: Connection, which: str, values: dict[str, str | None]) -> int:

@@ -46,6 +46,8 @@ class CodeRequest:
 def open_request(connection: Connection, account: str, asked_at: datetime, expires_at: datetime) -> int:
     """Asks for a code; an account has one open request at a time, and who asks again gets the same.
 
+    It then stays open for as long as the newest code lives.
+
     Returns:
         The request's id.
     """
@@ -53,7 +55,8 @@ def open_request(connection: Connection, account: str, asked_at: datetime, expir
     connection.execute(
         text(
             "INSERT INTO twofa_requests (account, asked_at, expires_at) VALUES (:account, :asked, :expires) "
-            "ON CONFLICT (account) WHERE state = 'open' DO NOTHING"
+            "ON CONFLICT (account) WHERE state = 'open' DO UPDATE "
+            "SET expires_at = greatest(twofa_requests.expires_at, excluded.expires_at)"
         ),
         {"account": account, "asked": asked_at, "expires": expires_at},
     )

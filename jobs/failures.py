@@ -6,6 +6,7 @@ Belongs here: finding the sentence that a person can use among a run's events. D
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ import dagster as dg
 from dagster._core.errors import DagsterAssetCheckFailedError
 
 OF_FAILURES = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+# Errors of ours say in a sentence what is wrong; only those that nobody foresaw need their kind.
+_OURS = re.compile(r"^(?:catalog|jobs|media|mediapipe_assets|pipeline|resources|services)(?:\.\w+)+: ")
 
 
 def why_it_failed(events: Sequence[dg.DagsterEvent]) -> str:
@@ -27,7 +30,7 @@ def why_it_failed(events: Sequence[dg.DagsterEvent]) -> str:
             return str(failure.description)
     for event in events:
         if (error := getattr(event.event_specific_data, "error", None)) is not None:
-            return str(_innermost(error).message).strip()
+            return _OURS.sub("", str(_innermost(error).message).strip())
     said = next((event.message for event in events if event.is_failure and event.message), None)
     return said or "The run failed; see its page in the web UI."
 

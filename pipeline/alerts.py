@@ -130,6 +130,11 @@ def tells_of(body: str, error: str) -> bool:
     return _DIGITS.sub("#", _shortened(error)) in _DIGITS.sub("#", body)
 
 
+def tells_exactly(body: str, error: str) -> bool:
+    """Returns whether what was told of a run says literally the same reason."""
+    return _shortened(error) in body.splitlines()
+
+
 def stalled(files: int, stages: Sequence[str], since: datetime) -> Notice:
     """Returns what is told when files wait and none comes to its end."""
     return Notice(

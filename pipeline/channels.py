@@ -14,6 +14,6 @@ from resources.telegram import TelegramChannel
 def channels_of(settings: Settings) -> list[Channel]:
     """Returns every channel that is configured, Telegram first if its token and its chat are known."""
     channels: list[Channel] = []
-    if settings.telegram.bot_token is not None and settings.telegram.chat_id is not None:
+    if settings.telegram.is_connected:
         channels.append(TelegramChannel(settings.telegram))
     return [*channels, *apprise_channels(settings.notify)]

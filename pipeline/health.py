@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from catalog import config, heartbeats, icloud, logs, work
+from catalog import config, heartbeats, icloud, logs, twofa, work
 from catalog.deliveries import stage_name
 from catalog.notifications import Notice, resolve, resolve_under, standing, tell
 from catalog.sources import ICLOUD_ORIGINALS
@@ -65,7 +65,7 @@ def look_at_accounts(platform: Platform, connection: Connection) -> list[Notice]
         state = icloud.account_state(connection, account.name)
         if state.needs is None:
             resolve(connection, f"{alerts.account_prefix(account.name)}needs")
-        else:
+        elif twofa.open_request_of(connection, account.name) is None:  # the bot is not just asking for it
             notices.append(alerts.needs_person(state))
         step = trust_step(state, account.trust_days, platform.now())
         warning = trust_warning(state, account.trust_days, platform.now())

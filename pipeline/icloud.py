@@ -30,6 +30,7 @@ from resources.icloud_errors import ICloudError, NeedsPerson
 from resources.settings import ICloudSource, Settings, account_of
 
 SHARED_PREFIX = "SharedSync-"
+HANDED_OVER_SECONDS = 30.0
 
 
 class NoSharedLibrary(ICloudError):
@@ -128,7 +129,8 @@ class ICloudLibraries:
             )
             if not twofa.wait_for_code(self.engine, account.name, now=self.now):
                 raise
-        return self._sync(name, account, rules, seconds, wait_seconds)
+        # Whoever handed the code in may hold the session for a moment yet.
+        return self._sync(name, account, rules, seconds, max(wait_seconds, HANDED_OVER_SECONDS))
 
     def _sync(self, name: str, account: Account, rules: DateRules, seconds: float | None, wait_seconds: float) -> Done:
         with icloud_account.signed_in(self.engine, account, wait_seconds=wait_seconds, now=self.now) as client:

@@ -203,7 +203,7 @@ def ask_for_code(
             return None
         if (earlier := _code_under_way(engine, account, now())) is not None:
             with engine.begin() as connection:
-                twofa.open_request(connection, account.name, now(), now() + CODE_LIVES)
+                _open_request(connection, account.name, now())
             return earlier
         sent = session.ask_for_code()
         with engine.begin() as connection:
@@ -216,8 +216,14 @@ def ask_for_code(
                 code_by=sent.by,
                 code_phone=sent.phone,
             )
-            twofa.open_request(connection, account.name, now(), now() + CODE_LIVES)
+            _open_request(connection, account.name, now())
         return sent
+
+
+def _open_request(connection: Connection, account: str, now: datetime) -> None:
+    """Asks for the code that Apple sent last, for as long as it lives."""
+    sent_at = icloud.account_state(connection, account).code_asked_at
+    twofa.open_request(connection, account, now, (sent_at or now) + CODE_LIVES)
 
 
 def _code_under_way(engine: Engine, account: Account, now: datetime) -> CodeSent | None:

@@ -142,7 +142,7 @@ class Sender:
         """Reads the times that hold for this sender."""
         notify = self.settings.notify
         self._zone = ZoneInfo(self.settings.timezone)
-        self._quiet = QuietHours.read(notify.quiet_hours, self._zone)
+        self._quiet = QuietHours.of(self.settings)
         self._web = f"http://{self.settings.web.host}:{self.settings.web.port}"
         names = [channel.name for channel in self.channels]
         takers = {"all": names, "telegram": [TELEGRAM], "urls": [name for name in names if name != TELEGRAM]}
@@ -275,7 +275,7 @@ class Sender:
         """Says in the log, once, that a channel fails or works again."""
         before = self._said.pop(name, None)
         if outcome.error is not None:
-            reason = outcome.error.removeprefix(MAYBE_SENT)
+            reason = outcome.error.removeprefix(MAYBE_SENT).removeprefix(UNUSABLE)
             self._said[name] = reason
             if reason != before:
                 _log.error("Messages to %s wait and are not lost: %s", name, reason)

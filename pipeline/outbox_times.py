@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+from resources.settings import Settings
+
 FIRST_PAUSE = timedelta(seconds=5)
 LONGEST_PAUSE = timedelta(minutes=5)
 # A message that may have arrived is repeated less eagerly.
@@ -30,6 +32,11 @@ class QuietHours:
     zone: ZoneInfo
     begin: time
     end: time
+
+    @classmethod
+    def of(cls, settings: Settings) -> QuietHours:
+        """Returns those of the settings."""
+        return cls.read(settings.notify.quiet_hours, ZoneInfo(settings.timezone))
 
     @classmethod
     def read(cls, hours: str, zone: ZoneInfo) -> QuietHours:

@@ -17,6 +17,7 @@ from resources.settings_alerts import SEVERITIES
 
 # Telegram takes 4,096 characters, which it counts as UTF-16 does.
 LONGEST_TITLE, LONGEST_BODY, LONGEST_LINK = 200, 3_400, 300
+RUNS = "/runs"
 SAMPLE = 5
 DIGEST_SAMPLE = 15
 AGAIN = "Perhaps you have had this already: the last attempt to send it was not answered.\n\n"
@@ -52,7 +53,7 @@ def day_in_words(
     failed = library.failed + sum(one.failed for one in destinations.values())
     pending = library.pending + sum(one.pending for one in destinations.values())
     lines = [
-        f"Arrived: {done.arrived} files, {_size(done.arrived_bytes)}",
+        f"Arrived: {done.arrived} {'file' if done.arrived == 1 else 'files'}, {_size(done.arrived_bytes)}",
         f"Made smaller: {done.renditions}, {_size(done.saved_bytes)} saved",
         f"Delivered: {done.delivered}, verified: {done.verified}",
         f"Now failed: {failed}, pending: {pending}",
@@ -97,10 +98,15 @@ def _sample(parts: Sequence[str], most: int, between: str) -> str:
 
 def _link(rows: Sequence[Waiting], web: str) -> str | None:
     paths = {row.path for row in rows if row.topic != DIGEST}
-    path = paths.pop() if len(paths) == 1 else None
+    path = paths.pop() if len(paths) == 1 else _above(paths)
     if path is None or len(web + path) > LONGEST_LINK:
         return None
     return web + path
+
+
+def _above(paths: set[str | None]) -> str | None:
+    """Returns the page that lists what several paths lead to."""
+    return RUNS if paths and all((path or "").startswith(RUNS) for path in paths) else None
 
 
 def _size(count: int) -> str:

@@ -107,7 +107,8 @@ def _keep_addresses_out_of_logs() -> None:
     apprise.setLevel(logging.DEBUG)
     if not apprise.handlers:
         apprise.addHandler(logging.NullHandler())
-    logging.getLogger("urllib3").setLevel(logging.WARNING)
+    for name in ("urllib3", "urllib3.connectionpool"):  # the second may have been given a level of its own
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _scheme(address: str) -> str:

@@ -24,7 +24,7 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
@@ -66,20 +66,27 @@ _NAMES = ("://", "authorization", "cookie", "x-", "passw", "passphrase", "pwd", 
 
 
 class _Known:
-    """The secrets that this process was told, as one pattern."""
+    """The secrets that this process was told: codes, which are all digits, as one pattern, and the others as one."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._values: frozenset[str] = frozenset()
         self.pattern: re.Pattern[str] | None = None
+        self.codes: re.Pattern[str] | None = None
 
     def add(self, values: Iterable[str]) -> None:
         with self._lock:
             every = self._values.union(value for value in values if is_hidden_everywhere(value))
             if every != self._values:
-                # The longest first: of two that begin alike, the shorter would leave the rest of the longer one.
-                self.pattern = re.compile("|".join(map(_spellings, sorted(every, key=len, reverse=True))))
+                codes = {value for value in every if value.isascii() and value.isdigit()}
+                self.pattern, self.codes = _pattern(every - codes), _pattern(codes)
                 self._values = every
+
+
+def _pattern(secrets: Collection[str]) -> re.Pattern[str] | None:
+    # The longest first: of two that begin alike, the shorter would leave the rest of the longer one.
+    spelt = map(_spellings, sorted(secrets, key=len, reverse=True))
+    return re.compile("|".join(spelt)) if secrets else None
 
 
 _known = _Known()
@@ -123,6 +130,9 @@ def redact(text: str) -> str:
     if _known.pattern is not None:
         text = _known.pattern.sub(MASK, text)
     text = _TOKENS.sub(MASK, text)
+    # After what is known by its look, which the digits of a code that happen to be in it would spoil.
+    if _known.codes is not None:
+        text = _known.codes.sub(MASK, text)
     lower = text.lower()
     return _NAMED.sub(_masked, text) if any(name in lower for name in _NAMES) else text
 

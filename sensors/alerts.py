@@ -26,7 +26,7 @@ from catalog import config, heartbeats
 from catalog.failing import FAILING, FAILING_FILES
 from catalog.notifications import Notice, resolve, resolve_under, standing, tell, was_told
 from catalog.work import Scope
-from jobs.chain import KILLED, RANGE_END, RANGE_START, UNDER_WAY
+from jobs.chain import CHAIN_JOB, KILLED, RANGE_END, RANGE_START, UNDER_WAY
 from jobs.failures import OF_FAILURES, failed_steps, only_checks_failed, why_it_failed
 from pipeline import alerts, health
 from pipeline.alerts import FailedCheck, FailedRun
@@ -45,15 +45,9 @@ SEEN_CHECKS, SEEN_RUNS = "alerts_seen_checks", "alerts_seen_runs"
 PARTITION = "dagster/partition"
 
 
-def has_channel(settings: Settings) -> bool:
-    """Returns whether there is anywhere to tell something."""
-    telegram = settings.telegram
-    return (telegram.bot_token is not None and telegram.chat_id is not None) or bool(settings.notify.addresses)
-
-
 def alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     """Returns the sensors; none while there is nowhere to tell anything."""
-    return [check_alerts(), run_alerts(), health_alerts()] if has_channel(settings) else []
+    return [check_alerts(), run_alerts(), health_alerts()] if settings.tells_somebody else []
 
 
 def check_alerts() -> dg.SensorDefinition:
@@ -233,11 +227,24 @@ def _tell_end(
         killed=KILLED in run.tags,
     )
     notice = alerts.run_failed(found)
-    # A folder that is away fails one run after the other: the same at the same days is told once.
-    same = any(alerts.tells_of(body, found.error) for body in _standing_at(instance, connection, days).values())
-    if same or was_told(connection, notice.key):
+    if _is_told(instance, connection, found) or was_told(connection, notice.key):
         return None
     return notice if tell(connection, notice) else None
+
+
+def _is_told(instance: dg.DagsterInstance, connection: Connection, found: FailedRun) -> bool:
+    """Returns whether the same was told of the same days, or word by word of others and no run has succeeded since.
+
+    A disk that is away fails one run after the other, each over days of its own.
+    """
+    if any(alerts.tells_of(body, found.error) for body in _standing_at(instance, connection, found.days).values()):
+        return True
+    succeeded = instance.get_run_records(
+        dg.RunsFilter(job_name=CHAIN_JOB, statuses=[dg.DagsterRunStatus.SUCCESS]), limit=1
+    )
+    since = max((_ended_at(one) for one in succeeded), default=0.0)
+    told = standing(connection, alerts.RUN)
+    return any(one.at.timestamp() > since and alerts.tells_exactly(one.body, found.error) for one in told)
 
 
 def _standing_at(instance: dg.DagsterInstance, connection: Connection, days: Scope | None) -> dict[str, str]:

@@ -148,14 +148,19 @@ def _code(platform: Platform, name: str) -> str:
     try:
         account = _chosen(platform, name)
         if account is None:
-            return "Say for which account: " + ", ".join(f"/2fa {one}" for one in accounts)
+            unknown = f"There is no account “{name}”. " if name else ""
+            return f"{unknown}Say for which account: " + ", ".join(f"/2fa {one}" for one in accounts)
         sent = ask_for_code(platform.engine, account, now=platform.now)
     except ICloudError as error:
         return str(error)
     if sent is None:
         return f"“{account.name}” is signed in and Apple trusts this machine; no code is needed."
     where = "your devices" if sent.by == "device" else "your phone, as a text message"
-    return f"Apple has sent a code for “{account.name}” to {where}. Reply with its six digits."
+    # What to do with it is said by the message that asks for the code.
+    return (
+        f"Apple has sent a code for “{account.name}” to {where}. If none arrives: /2fa once more, which has another "
+        "one sent when the last is two minutes old."
+    )
 
 
 def _chosen(platform: Platform, name: str) -> Account | None:

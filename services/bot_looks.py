@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from catalog import findings, heartbeats, icloud, logs, notifications, work
+from catalog import findings, heartbeats, icloud, logs, notifications, twofa, work
 from pipeline import switches
 from pipeline.assembly import Platform
 from pipeline.health import disks_of
@@ -21,7 +21,7 @@ from pipeline.icloud_account import trust_warning
 from pipeline.left import left_over
 
 SILENCE = timedelta(minutes=5)  # a daemon that is busy may be late by some minutes
-FILES_NAMED, NOTICES_NAMED, LONGEST_REASON = 3, 5, 160
+FILES_NAMED, NOTICES_NAMED, LINES_NAMED, LONGEST_REASON = 3, 5, 2, 160
 # From where a path begins to its last separator: folders may have blanks in their names, so rather too much is cut.
 _FOLDERS = re.compile(r"(?<![\w.:/\\])~?[/\\].*[/\\](?=\S)|(?:[^\s/\\“\"'(]+[/\\])+(?=[^\s/\\])")
 
@@ -55,7 +55,7 @@ def _apple(platform: Platform, connection: Connection) -> Iterator[str]:
     for account in platform.icloud.accounts.values():
         state = icloud.account_state(connection, account.name)
         if state.needs is not None:
-            words = "wants a code; /2fa has Apple send one" if state.needs == "code" else str(state.needs_detail)
+            words = str(state.needs_detail) if state.needs != "code" else _code_wanted(connection, account.name)
         elif state.signed_in_at is None:
             words = "not signed in yet; /2fa signs in"
         else:
@@ -63,6 +63,12 @@ def _apple(platform: Platform, connection: Connection) -> Iterator[str]:
         if state.throttled_until is not None and state.throttled_until > platform.now():
             words += f"; left alone for {ago(state.throttled_until - platform.now())}, as Apple asked"
         yield f"Apple, “{account.name}”: {words}"
+
+
+def _code_wanted(connection: Connection, account: str) -> str:
+    if twofa.open_request_of(connection, account) is not None:
+        return "wants a code; reply here with its six digits"
+    return "wants a code; /2fa has Apple send one"
 
 
 def _last_file(platform: Platform, connection: Connection) -> str:
@@ -95,8 +101,9 @@ def problems(platform: Platform) -> str:
 
 def _told(platform: Platform, connection: Connection) -> Iterator[str]:
     total, newest = notifications.unresolved(connection, NOTICES_NAMED)
-    for at, title in newest:
+    for at, title, body in newest:
         yield f"{ago(platform.now() - at)} ago: {without_folders(title)}"
+        yield from (f"  {without_folders(line)[:LONGEST_REASON]}" for line in body.splitlines()[:LINES_NAMED])
     if total > len(newest):
         yield f"… and {total - len(newest)} more"
 

@@ -29,7 +29,7 @@ import psycopg2
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 from telegram import Bot, Update
-from telegram.error import InvalidToken, RetryAfter, TelegramError
+from telegram.error import Conflict, InvalidToken, RetryAfter, TelegramError
 
 from catalog import heartbeats
 from catalog.engine import open_engine
@@ -248,6 +248,8 @@ class BotService:
                 self._troubled(name, telegram.in_words(error))
                 await self._sleep(telegram.seconds_of(error))
                 continue
+            except Conflict as error:
+                self._troubled(name, f"{telegram.in_words(error)} Until then each of the two hears only a part.")
             except TelegramError as error:
                 self._troubled(name, f"{telegram.in_words(error)} It is tried again and again; nothing is lost.")
             except DATABASE_ERRORS:

@@ -23,7 +23,10 @@ from threading import Event
 from types import FrameType
 
 import psutil
+from sqlalchemy.exc import DBAPIError
 
+from catalog import heartbeats
+from catalog.engine import open_engine
 from media.files import atomic_write, make_folder
 from resources.postgres import EmbeddedPostgres
 from resources.postgres_access import normalise_url, wait_for
@@ -182,12 +185,14 @@ class _Platform:
         self._ready = False
         self._said_slow = False
         self._database_retry = 0.0
+        self._catalog: str | None = None
 
     def run(self) -> int:
         self._write_info()
         try:
             self._watchdog.ensure()
             url = self._database()
+            self._catalog = url
             dagster_home = prepare_dagster_home(self._home)
             env = {**os.environ, **dagster_environment(self._home, url)}
             self._supervisor.add(self._services(env, dagster_home), dagster_home)
@@ -219,7 +224,11 @@ class _Platform:
             host=self._host,
             port=self._port,
         )
-        return [*services, Service("bot", ["-m", "mediapipe_assets", "bot"], env)] if self._with_bot else services
+        if not self._with_bot:
+            return services
+        # Its links lead to the web UI that runs here, whatever the settings say.
+        bot_env = {**env, "MEDIAPIPE_WEB__PORT": str(self._port)}
+        return [*services, Service("bot", ["-m", "mediapipe_assets", "bot"], bot_env)]
 
     def _tick(self) -> None:
         self._watchdog.ensure()
@@ -260,6 +269,8 @@ class _Platform:
             self._out("Ending; runs in progress write down where they are.")
         if not self._supervisor.end(GRACE, lambda: self._stop.hurry):
             _complain("Not everything ended by itself; the rest was killed.")
+        if self._catalog is not None:
+            _end_on_purpose(self._catalog)
         if self._postgres is not None:
             self._postgres.release()
         remove_info(self._home)
@@ -271,6 +282,14 @@ class _Platform:
 
     def _write_info(self) -> None:
         write_info(self._home, self._port, self._url(), self._code_server_port, self._supervisor.groups)
+
+
+def _end_on_purpose(url: str) -> None:
+    """Says that the sensors are silent from now on because somebody wanted it; a database that is away is not told."""
+    engine = open_engine(url)
+    with contextlib.suppress(DBAPIError), engine.begin() as connection:
+        heartbeats.stop_beating(connection, heartbeats.SENSORS)
+    engine.dispose()
 
 
 # --- one `up` per home ---

@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 from sqlalchemy import Engine
 
-from catalog import heartbeats, icloud, work
+from catalog import heartbeats, icloud, twofa, work
 from catalog.logs import log_event
 from pipeline import alerts, health, switches
 from pipeline.health import Disk
@@ -155,6 +155,19 @@ def test_what_waits_for_a_person_or_for_apple_stalls_nothing_and_is_told_in_its_
     assert with_icloud.standing() == [] and len(with_icloud.told()) == 1
     pass_time(with_icloud, 20)
     assert with_icloud.standing() == ["stalled"]
+
+
+def test_while_the_bot_asks_for_a_code_nobody_is_told_beside_it_that_one_is_wanted(with_icloud: Watched) -> None:
+    now = with_icloud.platform.now()
+    with with_icloud.engine.begin() as connection:
+        icloud.set_account(connection, "icloud", needs="code", needs_detail="Apple wants a code.")
+        asked = twofa.open_request(connection, "icloud", now, now + timedelta(minutes=10))
+    with_icloud.tick(HEALTH)
+    assert with_icloud.told() == []
+    with with_icloud.engine.begin() as connection:
+        twofa.end(connection, asked, "expired")
+    with_icloud.tick(HEALTH)
+    assert [one.key for one in with_icloud.told()] == ["icloud:icloud:needs"]
 
 
 def test_the_end_of_apples_trust_is_told_7_3_and_1_days_before_and_taken_back_by_a_code(with_icloud: Watched) -> None:

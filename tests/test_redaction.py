@@ -206,6 +206,14 @@ def test_what_looks_like_a_secret_is_hidden_without_being_known(text: str, safe:
     assert redact(said) == said
 
 
+def test_a_code_that_happens_to_be_within_a_token_leaves_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "_known", redaction._Known())
+    hide(TOKEN[1:7])
+    assert BEHIND not in redact(f"The token `{TOKEN}` was rejected by the server.")
+    for text in (f"The code was {TOKEN[1:7]}.", f"text=code%20{TOKEN[1:7]}&n=1", f"code={TOKEN[1:7]}"):
+        assert TOKEN[1:7] not in redact(text)
+
+
 # --- where else a text leaves a process ---
 
 

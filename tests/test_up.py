@@ -23,9 +23,10 @@ import pytest
 import yaml
 
 from resources.postgres import EmbeddedPostgres
+from resources.settings import load_settings
 from services.processes import Child, end_groups, living
 from services.running import UpInfo, is_up
-from services.up import dagster_environment, down, prepare_dagster_home, up
+from services.up import _Platform, _StopRequest, dagster_environment, down, prepare_dagster_home, up
 
 CHECKOUT = Path(__file__).parents[1]
 DEFINITIONS = """
@@ -258,6 +259,12 @@ def test_the_dagster_home_gets_the_repositorys_own_settings_and_no_secret(tmp_pa
     env = dagster_environment(tmp_path, "postgres://me:secret@nas/db")
     assert env["MEDIAPIPE_DAGSTER_URL"] == "postgresql+psycopg2://me:secret@nas/db"
     assert env["DAGSTER_EVENT_BATCH_SIZE"] == "1000"
+
+
+def test_the_links_of_the_bot_lead_to_the_port_that_is_served(tmp_path: Path) -> None:
+    platform = _Platform(tmp_path, None, "127.0.0.1", 4321, True, "some.module", print, _StopRequest())
+    bot = platform._services({"MEDIAPIPE_WEB__PORT": "3000"}, tmp_path)[-1]
+    assert load_settings(tmp_path, environ=bot.env).web.port == 4321
 
 
 def test_the_pauses_between_starts_grow(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -82,6 +83,7 @@ def status(as_json: bool) -> int:
     from catalog.notification_sends import backlog
     from mediapipe_assets.platform import open_platform
     from pipeline.channels import channels_of
+    from pipeline.outbox_times import QuietHours
 
     with open_platform(prepare=True) as platform:
         names = [channel.name for channel in channels_of(platform.settings)]
@@ -94,6 +96,8 @@ def status(as_json: bool) -> int:
         click.echo(json.dumps(rows, default=str))
     for line in _in_words(found, names):
         say(line)
+    if (until := QuietHours.of(platform.settings).until(platform.now())) is not None:
+        say(f"Quiet hours: until {until.astimezone():%H:%M} only what is critical comes.")
     return OK
 
 
@@ -101,10 +105,12 @@ def _in_words(found: Sequence[Backlog], names: Sequence[str]) -> list[str]:
     lines = [] if names else [NONE_SET]
     lines += [_line(one, one.channel in names) for one in found]
     known = {one.channel for one in found}
-    return lines + [f"{name}: nothing was sent yet" for name in names if name not in known]
+    return lines + [f"{name}: nothing waits, and no alert was sent yet" for name in names if name not in known]
 
 
 def _line(one: Backlog, configured: bool) -> str:
+    from catalog.notification_sends import UNUSABLE
+
     words = [f"{one.waiting} wait" if one.waiting else "nothing waits"]
     if one.oldest:
         words.append(f"the oldest since {one.oldest.astimezone():%Y-%m-%d %H:%M}")
@@ -115,7 +121,10 @@ def _line(one: Backlog, configured: bool) -> str:
     if one.given_up:
         words.append(f"{one.given_up} never went there")
     if not configured:
-        words.append("not in the settings any more")
+        words.append("not among the channels that are set here")
     line = f"{one.channel}: {', '.join(words)}"
-    again = f"; tried again at {one.next_try.astimezone():%H:%M}" if one.next_try else ""
-    return f"{line}\n  {one.error}{again}" if one.error else line
+    if not one.error:
+        return line
+    later = one.next_try is not None and one.next_try > datetime.now(UTC)
+    again = f" Tried again at {one.next_try.astimezone():%H:%M}." if one.next_try is not None and later else ""
+    return f"{line}\n  {one.error.replace(UNUSABLE, '')}{again}"

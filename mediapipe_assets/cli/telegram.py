@@ -78,7 +78,7 @@ def setup(wait: float) -> int:
 
 
 async def _setup(settings: Settings, wait: float) -> int:
-    from telegram.error import TelegramError
+    from telegram.error import Conflict, TelegramError
 
     from resources.settings import load_settings
     from resources.settings_file import set_telegram_chat
@@ -94,6 +94,9 @@ async def _setup(settings: Settings, wait: float) -> int:
             chat_id, sender_id = await _found_chat(bot, me.username or "", wait)
             set_telegram_chat(settings.home, chat_id, sender_id if sender_id != chat_id else None)
             await bot.send_message(chat_id, greeting())
+    except Conflict as error:
+        own = "If it is this one's own, end `mediapipe-assets up` or `mediapipe-assets bot`, then run this again."
+        raise click.ClickException(f"{in_words(error)} {own}") from None
     except TelegramError as error:
         raise click.ClickException(in_words(error)) from None
     if load_settings(settings.home).telegram.chat_id != chat_id:

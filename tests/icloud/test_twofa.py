@@ -112,6 +112,19 @@ def test_a_message_that_answered_answers_no_other_request(asked: Person) -> None
     assert asked.sends(update=7) is Verdict.USED
 
 
+def test_a_code_that_apple_sends_anew_lives_as_long_as_any(asked: Person) -> None:
+    assert asked.request is not None
+    first = asked.request
+    asked.world.ahead = timedelta(minutes=9)
+    ask_for_code(asked.world.engine, asked.world.account(), now=asked.world.now)
+    assert asked.request is not None
+    assert asked.request.id == first.id
+    assert asked.request.expires_at >= first.expires_at + timedelta(minutes=9)
+    asked.world.ahead = timedelta(minutes=10)
+    ask_for_code(asked.world.engine, asked.world.account(), now=asked.world.now)
+    assert asked.request.expires_at < first.expires_at + timedelta(minutes=9, seconds=30), "Apple sent none this time"
+
+
 def test_a_second_answer_after_a_good_one_is_refused(asked: Person) -> None:
     code = asked.code
     assert asked.sends(code) is Verdict.ACCEPTED

@@ -226,7 +226,7 @@ def test_an_unusable_channel_is_said_once_tried_slowly_and_at_once_by_a_new_send
             sender.step()
     assert channel.attempts == 2
     assert [record.message for record in caplog.records if record.name == "pipeline.outbox"] == [
-        "Messages to telegram wait and are not lost: unusable: Telegram does not know this token"
+        "Messages to telegram wait and are not lost: Telegram does not know this token"
     ]
     with engine.connect() as connection:
         (status,) = sends.backlog(connection)

@@ -83,7 +83,7 @@ def test_the_digest_comes_once_a_day_with_the_figures_and_what_mattered_less(
     (message,) = channel.taken
     assert message.title == "Daily digest, 2026-11-22"
     assert message.body == (
-        "Arrived: 1 files, 2.0 MB\nMade smaller: 0, 0.0 MB saved\nDelivered: 0, verified: 0\n"
+        "Arrived: 1 file, 2.0 MB\nMade smaller: 0, 0.0 MB saved\nDelivered: 0, verified: 0\n"
         "Now failed: 0, pending: 0\n\n• Two photos look alike"
     )
     assert (message.severity, message.count, other.taken) == ("info", 1, [])

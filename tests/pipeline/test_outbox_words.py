@@ -57,8 +57,10 @@ def test_the_same_words_many_times_are_counted() -> None:
     assert (message.count, message.link) == (7, f"{WEB}/runs/1")
 
 
-def test_many_that_lead_to_different_pages_lead_to_none() -> None:
-    assert message_of([ROW, replace(ROW, path="/runs/2")], WEB).link is None
+def test_many_that_lead_to_different_pages_lead_to_the_one_above_if_there_is_one() -> None:
+    assert message_of([ROW, replace(ROW, path="/runs/2")], WEB).link == f"{WEB}/runs"
+    assert message_of([ROW, replace(ROW, path="/assets/2")], WEB).link is None
+    assert message_of([ROW, replace(ROW, path=None)], WEB).link is None
 
 
 def test_the_worst_of_many_says_how_much_they_matter() -> None:

@@ -70,8 +70,10 @@ def test_who_waits_is_woken_by_the_reply_and_not_by_looking(
         time.sleep(0.2)
         assert not waits.done()
         assert account.code is not None
+        began = time.monotonic()
         telegram.says(account.code)
         assert waits.result(timeout=60)
+    print(f"\nfrom the reply to whoever waits, Apple's answer included: {time.monotonic() - began:.2f} s")
 
 
 def test_a_wrong_code_is_said_so_and_the_right_one_still_taken(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from catalog import heartbeats, icloud
+from catalog import heartbeats, icloud, twofa
 from catalog.notifications import Notice, tell
 from pipeline import switches
 from services.bot_commands import WORDS, Commands
@@ -58,7 +58,7 @@ def test_status_says_what_the_library_holds(bot: TheBot, say: Say) -> None:
 def test_summary_says_what_was_done_today(bot: TheBot, say: Say) -> None:
     with bot.engine.begin() as connection:
         add_stored(connection, "a.jpg", size=2_000_000)
-    assert "Arrived: 1 files, 2.0 MB" in say("summary")
+    assert "Arrived: 1 file, 2.0 MB" in say("summary")
 
 
 def test_health_says_how_the_parts_are(bot: TheBot, say: Say) -> None:
@@ -70,6 +70,10 @@ def test_health_says_how_the_parts_are(bot: TheBot, say: Say) -> None:
     assert "Daemon: last heard of" in said and "mediapipe-assets up" not in said
     assert "“icloud”: wants a code; /2fa" in said
     assert "GB free" in said
+    now = datetime.now(UTC)
+    with bot.engine.begin() as connection:
+        twofa.open_request(connection, "icloud", now, now + timedelta(minutes=10))
+    assert "“icloud”: wants a code; reply here" in say("health")
     assert "nothing waits" in said
 
 
@@ -103,9 +107,11 @@ def test_logs_name_what_failed_without_its_folder(bot: TheBot, say: Say) -> None
             reason="reading is not allowed at /mnt/Home in Berlin/52.5200,13.4050/IMG_1.JPG; check the owner",
         )
         tell(connection, Notice("k", "disk", "error", "The disk of the archive is nearly full"))
+        tell(connection, Notice("r", "run", "error", "A run failed", "Where: originals\n/mnt/Berlin/x is away.\nWhat"))
     said = say("logs")
     assert "The disk of the archive is nearly full" in said
     assert "1 file not stored" in said and "IMG_1.JPG" in said and "check the owner" in said
+    assert "A run failed\n  Where: originals\n  x is away.\n" in said
     assert "52.5200" not in said and "Berlin" not in said
 
 
@@ -144,7 +150,7 @@ def test_2fa_has_apple_send_a_code_which_is_then_asked_for(
 
 
 def test_2fa_for_an_account_that_is_not_there_names_those_that_are(bot: TheBot, say: Say) -> None:
-    assert say("2fa", "another") == "Say for which account: /2fa icloud"
+    assert say("2fa", "another") == "There is no account “another”. Say for which account: /2fa icloud"
 
 
 def test_other_words_are_answered_with_what_is_understood(bot: TheBot, telegram: TelegramStandin) -> None:
