@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from media.files import ROOT_MARKER
 from tests.conftest import Home
 from tests.icloud_library import jpeg
 from tests.syncthing_daemons import FOLDER, KEY, Pair, pair
@@ -124,6 +125,8 @@ def lying_in(folder: Path) -> int:
     """The bytes in a folder, of what is just being placed too."""
     total = 0
     for one in folder.rglob("*"):
+        if one.name.startswith(".st") or one.name == ROOT_MARKER:
+            continue  # Syncthing's own, and our mark
         with contextlib.suppress(FileNotFoundError):  # it has just got its name, or left
             total += one.stat().st_size if one.is_file() else 0
     return total
