@@ -232,9 +232,6 @@ def counts(connection: Connection, destination: str) -> Counts:
     return Counts(row.staged, row.delivered, row.freed, row.confirmed, int(row.bytes), found)
 
 
-WITH_PROBLEMS = "SELECT delivery_id AS id FROM placed_files WHERE destination = :d AND problem IS NOT NULL"
-
-
 def with_problems(connection: Connection, destination: str, limit: int) -> tuple[int, list[tuple[str, str]]]:
     """Returns how many files something keeps from being delivered, and a few of them, each with what it is."""
     where = "destination = :d AND problem IS NOT NULL"
