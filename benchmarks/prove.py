@@ -13,7 +13,17 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 
-from benchmarks import catalog_size, chain, corpus, icloud_download, icloud_sync, idle_tick, savings, second_pass
+from benchmarks import (
+    catalog_size,
+    chain,
+    corpus,
+    icloud_download,
+    icloud_sync,
+    idle_tick,
+    pixel_watch,
+    savings,
+    second_pass,
+)
 from benchmarks.figures import Figure, print_figures
 from benchmarks.session import CHECKOUT
 
@@ -27,6 +37,7 @@ _QUICK: dict[str, Benchmark] = {
     "idle_tick": lambda: idle_tick.measure(files=2000),
     "icloud_download": lambda: icloud_download.measure(photos=10, film=30 * icloud_download.MB, rounds=1),
     "icloud_sync": lambda: icloud_sync.measure((200, 1000)),
+    "pixel_watch": lambda: pixel_watch.measure(files=200),
 }
 _WHOLE: dict[str, Benchmark] = {
     "chain": chain.measure,
@@ -35,6 +46,7 @@ _WHOLE: dict[str, Benchmark] = {
     "idle_tick": idle_tick.measure,
     "icloud_download": icloud_download.measure,
     "icloud_sync": icloud_sync.measure,
+    "pixel_watch": pixel_watch.measure,
     "savings": savings.measure,
     "corpus": corpus.measure,
 }

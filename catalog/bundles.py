@@ -12,24 +12,34 @@ from datetime import date
 
 from sqlalchemy import Connection, text
 
+from catalog.deliveries import COUNTS_AS_COPY
 from catalog.paths import name_key, to_text
 from catalog.work import WorkQuery
 
 BUNDLING_LOCK = 0x6D70_0003
 
 LIBRARY = "sorted_library"
-to_sort = WorkQuery(
-    stage=LIBRARY,
-    table="bundle_members b",
-    alias="b",
-    where=(
-        # An entry without a target shows a place that its original has left, and is made anew.
-        "(b.library_path IS NULL OR (b.library_path IS NOT NULL AND b.library_target IS NULL)) "
-        "AND EXISTS (SELECT 1 FROM deliveries d WHERE d.bundle_member_id = b.id AND d.state = 'verified') "
-        "AND EXISTS (SELECT 1 FROM media_files m WHERE m.id = b.media_file_id AND m.missing_since IS NULL)"
-    ),
-    date="b.partition_date",
-)
+
+
+def to_sort(phones: Sequence[str] = ()) -> WorkQuery:
+    """Returns the members that have a proven copy and do not stand in the tree.
+
+    Args:
+        phones: Those phones that count as a copy.
+    """
+    return WorkQuery(
+        stage=LIBRARY,
+        table="bundle_members b",
+        alias="b",
+        where=(
+            # An entry without a target shows a place that its original has left, and is made anew.
+            "(b.library_path IS NULL OR (b.library_path IS NOT NULL AND b.library_target IS NULL)) "
+            f"AND EXISTS (SELECT 1 FROM deliveries d WHERE d.bundle_member_id = b.id AND {COUNTS_AS_COPY}) "
+            "AND EXISTS (SELECT 1 FROM media_files m WHERE m.id = b.media_file_id AND m.missing_since IS NULL)"
+        ),
+        date="b.partition_date",
+        params={"phones": list(phones)},
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,11 +35,20 @@ class LibraryCounts:
 
 @dataclass(frozen=True, slots=True)
 class DestinationCounts:
-    """How far one destination has come, in files and bytes; what is pending or left out is no failure."""
+    """How far one destination has come, in files and bytes; what is pending or left out is no failure.
+
+    Attributes:
+        delivered: What reached a phone, however much further it came; it is not among the verified ones.
+        freed_on_phone: What the phone has deleted of that.
+        confirmed: What a sample of Google Photos held of that.
+    """
 
     staged: int = 0
     uploaded: int = 0
     verified: int = 0
+    delivered: int = 0
+    freed_on_phone: int = 0
+    confirmed: int = 0
     pending: int = 0
     left_out: int = 0
     failed: int = 0
@@ -89,9 +98,10 @@ def destination_counts(connection: Connection) -> dict[str, DestinationCounts]:
     rows = connection.execute(
         text(
             "SELECT d.destination, count(*) AS staged, count(*) FILTER (WHERE d.state IN ('uploaded', 'verified')) "
-            "AS uploaded, count(*) FILTER (WHERE d.state = 'verified') AS verified, "
+            "AS uploaded, count(*) FILTER (WHERE d.state = 'verified' AND p.delivery_id IS NULL) AS verified, "
+            "count(p.delivered_at) AS delivered, count(p.freed_at) AS freed, count(p.confirmed_at) AS confirmed, "
             "coalesce(sum(d.size) FILTER (WHERE d.state = 'verified'), 0) AS bytes FROM deliveries d "
-            "GROUP BY d.destination"
+            "LEFT JOIN placed_files p ON p.delivery_id = d.id GROUP BY d.destination"
         )
     ).all()
     failed = {
@@ -109,6 +119,9 @@ def destination_counts(connection: Connection) -> dict[str, DestinationCounts]:
             staged=row.staged,
             uploaded=row.uploaded,
             verified=row.verified,
+            delivered=row.delivered,
+            freed_on_phone=row.freed,
+            confirmed=row.confirmed,
             pending=pending.get(row.destination, 0),
             left_out=withheld.get(row.destination, 0),
             failed=failed.get(row.destination, 0),

@@ -40,7 +40,8 @@ def day_counts(connection: Connection, since: datetime, until: datetime) -> DayC
             (SELECT count(*) AS n, coalesce(sum(m.size - r.size), 0) AS bytes FROM renditions r
                 JOIN media_files m ON m.id = r.media_file_id
                 WHERE r.outcome = 'made' AND r.created_at > :since AND r.created_at <= :until) r,
-            (SELECT count(*) FILTER (WHERE event LIKE 'uploaded %' OR event LIKE 'found %') AS delivered,
+            (SELECT count(*) FILTER (WHERE event LIKE 'uploaded %' OR event LIKE 'found %' OR event LIKE 'delivered %')
+                    AS delivered,
                 count(*) FILTER (WHERE event LIKE 'verified %') AS verified FROM pipeline_logs
                 WHERE at > :since AND at <= :until AND strpos(stage, '/') > 0) d
             """

@@ -15,6 +15,12 @@ from sqlalchemy import Connection, text
 
 from catalog.work import WorkQuery
 
+# A delivery `d` that counts as a copy: proven, and not only on a phone, unless that phone is one of `phones`.
+COUNTS_AS_COPY = (
+    "d.state = 'verified' AND NOT EXISTS (SELECT 1 FROM placed_files f WHERE f.delivery_id = d.id "
+    "AND (f.freed_at IS NOT NULL OR d.destination <> ALL(CAST(:phones AS text[]))))"
+)
+
 
 def stage_name(destination: str, step: str) -> str:
     """Returns the stage's name at a destination, for instance `archive/staged_media`."""

@@ -76,6 +76,15 @@ def still_wanted(connection: Connection, sha256: str) -> str | None:
     ).scalar()
     if waiting is not None:
         return f"it is still on its way to “{waiting}”"
+    lying = connection.execute(
+        text(
+            "SELECT d.destination FROM deliveries d JOIN placed_files p ON p.delivery_id = d.id "
+            "WHERE d.sha256 = :s AND p.emptied_at IS NULL ORDER BY d.id LIMIT 1"
+        ),
+        {"s": sha256},
+    ).scalar()
+    if lying is not None:  # what lies in the folder leaves it only while ours can be read
+        return f"it lies in the folder of “{lying}” still"
     moving = connection.execute(
         text(
             "SELECT 1 FROM renditions WHERE sha256 = :s AND trash_path IS NOT NULL AND retired_at IS NULL "

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from catalog.deliveries import COUNTS_AS_COPY
 from catalog.sidecars import SIDECARS
 from catalog.sources import STORING
 from catalog.work import Scope
@@ -100,10 +101,10 @@ def damaged(connection: Connection, limit: int) -> tuple[int, list[Named]]:
 
 _PROVEN = (
     "EXISTS (SELECT 1 FROM bundle_members b JOIN deliveries d ON d.bundle_member_id = b.id "
-    "WHERE b.media_file_id = m.id AND d.role = 'original' AND d.state = 'verified' AND d.sha256 = m.sha256)"
+    f"WHERE b.media_file_id = m.id AND d.role = 'original' AND d.sha256 = m.sha256 AND {COUNTS_AS_COPY})"
 )
 
-
+# Parameter `phones`, see `deliveries.COUNTS_AS_COPY`.
 MISSING = f"m.missing_since IS NOT NULL AND coalesce(m.acknowledged_at < m.missing_since, true) AND NOT {_PROVEN}"
 
 
@@ -116,14 +117,21 @@ class Missing:
     named: list[Named]
 
 
-def missing(connection: Connection, limit: int) -> Missing:
-    """Returns what is known of the contents that are missing at any date; what was acknowledged is only counted."""
+def missing(connection: Connection, limit: int, phones: Sequence[str] = ()) -> Missing:
+    """Returns what is known of the contents that are missing at any date; what was acknowledged is only counted.
+
+    Args:
+        connection: The catalog.
+        limit: How many are named.
+        phones: Those phones that count as a copy.
+    """
     total = connection.execute(text("SELECT count(*) FROM media_files WHERE missing_since IS NOT NULL")).scalar_one()
     where = MISSING
-    unproven = connection.execute(text(f"SELECT count(*) FROM media_files m WHERE {where}")).scalar_one()
+    given = {"limit": limit, "phones": list(phones)}
+    unproven = connection.execute(text(f"SELECT count(*) FROM media_files m WHERE {where}"), given).scalar_one()
     rows = connection.execute(
         text(f"SELECT stored_path, missing_since FROM media_files m WHERE {where} ORDER BY id DESC LIMIT :limit"),
-        {"limit": limit},
+        given,
     )
     reason = "it left its source before a copy of it was proven, or was replaced there; seen on"
     named = [Named(row.stored_path, f"{reason} {row.missing_since:%Y-%m-%d}") for row in rows]

@@ -97,8 +97,12 @@ def describe_content(connection: Connection, media_file_id: int) -> dict[str, An
     ).one_or_none()
     deliveries = connection.execute(
         text(
-            "SELECT d.destination, d.role, d.state, d.remote_path, d.sha256, d.evidence_at, d.reason FROM deliveries d "
-            "JOIN bundle_members b ON b.id = d.bundle_member_id WHERE b.media_file_id = :id ORDER BY d.id"
+            # Of a phone it is said how far the file came, and never that it is proven to be kept there.
+            "SELECT d.destination, d.role, CASE WHEN p.delivered_at IS NULL THEN d.state "
+            "WHEN p.confirmed_at IS NOT NULL THEN 'sample_confirmed' WHEN p.freed_at IS NOT NULL THEN 'freed_on_phone' "
+            "ELSE 'delivered' END AS state, d.remote_path, d.sha256, d.evidence_at, d.reason FROM deliveries d "
+            "JOIN bundle_members b ON b.id = d.bundle_member_id LEFT JOIN placed_files p ON p.delivery_id = d.id "
+            "WHERE b.media_file_id = :id ORDER BY d.id"
         ),
         {"id": media_file_id},
     ).all()

@@ -623,3 +623,32 @@ heartbeats = Table(
     Column("host", Text, nullable=False),
     Column("pid", Integer, nullable=False),
 )
+
+# What lies in a phone's folder, and how far it came. A verdict is latched: a phone that is away takes nothing back.
+placed_files = Table(
+    "placed_files",
+    metadata,
+    Column("delivery_id", BigInteger, ForeignKey(f"{SCHEMA}.deliveries.id"), primary_key=True, autoincrement=False),
+    Column("destination", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    # The time of its last change as it was placed, in nanoseconds: a file that was touched since is another one.
+    Column("mtime_ns", BigInteger, nullable=False),
+    _when("placed_at"),
+    _when("looked_at", required=False),
+    _when("delivered_at", required=False),
+    Column("facts", JSONB),
+    _when("freed_at", required=False),
+    _when("confirmed_at", required=False),
+    Column("confirmed_by", Text),
+    # What keeps it from being delivered: edited on the phone, deleted here, touched here.
+    Column("problem", Text),
+    _when("emptied_at", required=False),
+    CheckConstraint("delivered_at IS NULL OR facts IS NOT NULL", name="facts"),
+    CheckConstraint("emptied_at IS NULL OR delivered_at IS NOT NULL", name="emptied"),
+    CheckConstraint("freed_at IS NULL OR delivered_at IS NOT NULL", name="freed"),
+    CheckConstraint("(confirmed_at IS NULL) = (confirmed_by IS NULL)", name="confirmed"),
+    _one_of("confirmed_by", "hash", "metadata"),
+    Index("ix_placed_files_in_flight", "destination", postgresql_where=text("emptied_at IS NULL")),
+    Index("ix_placed_files_undelivered", "destination", "looked_at", postgresql_where=text("delivered_at IS NULL")),
+)

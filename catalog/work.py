@@ -30,6 +30,7 @@ class WorkQuery:
         date: The column that holds the row's partition date.
         params: Values of the predicate's parameters.
         order: In which order rows of one date are taken, for stages whose result depends on it.
+        newest_first: The newest date is taken first.
     """
 
     stage: str
@@ -39,6 +40,7 @@ class WorkQuery:
     date: str
     params: Mapping[str, object] = field(default_factory=dict)
     order: str = ""
+    newest_first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +88,15 @@ def claim(connection: Connection, query: WorkQuery, scope: Scope, rules: ClaimRu
     """Takes up to `limit` due rows for a run; the caller commits at once.
 
     Returns:
-        The ids, oldest date first. Rows that another living run holds are passed over.
+        The ids, oldest date first unless the query says otherwise. Rows that another living run holds are passed over.
     """
     order = query.order or f"{query.alias}.id"
+    days = "DESC" if query.newest_first else "ASC"
     statement = f"""
         WITH due AS (
             SELECT {query.alias}.id AS row_id, {query.date} AS day, {order} AS place FROM {query.table}
             WHERE {query.where} AND {query.date} BETWEEN :first AND :last AND NOT {_taken(query)}
-            ORDER BY {query.date}, {order} LIMIT :limit FOR UPDATE OF {query.alias} SKIP LOCKED
+            ORDER BY {query.date} {days}, {order} LIMIT :limit FOR UPDATE OF {query.alias} SKIP LOCKED
         ), taken AS (
             INSERT INTO work AS w (stage, row_id, lease_id, partition_date)
             SELECT :stage, row_id, :lease_id, day FROM due
@@ -102,7 +105,7 @@ def claim(connection: Connection, query: WorkQuery, scope: Scope, rules: ClaimRu
             WHERE w.lease_id IS NULL OR w.lease_id NOT IN ({LIVING_LEASES})
             RETURNING row_id
         )
-        SELECT row_id FROM taken JOIN due USING (row_id) ORDER BY day, place
+        SELECT row_id FROM taken JOIN due USING (row_id) ORDER BY day {days}, place
     """
     parameters = {
         **query.params,
@@ -181,6 +184,20 @@ def defer(connection: Connection, stage: str, row_id: int, lease_id: int, second
         {"stage": stage, "row_id": row_id, "lease_id": lease_id, "seconds": seconds},
     )
     return result.rowcount == 1
+
+
+def due_at_once(connection: Connection, stage: str, row_ids: Sequence[int]) -> None:
+    """Ends the waiting of rows that failed or were put off, as if they were new: something else is known of them now.
+
+    A run that has them in hand keeps them until it ends.
+    """
+    connection.execute(
+        text(
+            "UPDATE work SET error = NULL, attempts = 0, not_before = NULL, changed_at = now() "
+            "WHERE stage = :stage AND row_id = ANY(CAST(:ids AS bigint[]))"
+        ),
+        {"stage": stage, "ids": list(row_ids)},
+    )
 
 
 def give_back(connection: Connection, stage: str, row_ids: Sequence[int], lease_id: int) -> None:

@@ -27,7 +27,7 @@ from catalog.work import Scope
 from mediapipe_assets.tables import table
 from pipeline import layout, soundness
 from pipeline.assembly import Platform
-from resources.settings_kinds import ICLOUD
+from resources.settings_kinds import ICLOUD, PIXEL
 
 NAMED_FILES = 20
 LOOKED_AT_AGAIN = 500  # of what is unresolved at other days: a look may take some milliseconds each
@@ -92,10 +92,13 @@ def checks_of(stage: str, platform: Platform, scope: Scope) -> list[dg.AssetChec
 def _checks(stage: str, destination_kind: str | None) -> list[Check]:
     # They are made of what stands here.
     from mediapipe_assets.icloud_checks import ICLOUD_CHECKS, icloud_destination_checks
+    from mediapipe_assets.pixel_checks import pixel_checks
 
     destination, _, step = stage.partition("/")
     if not step:
         return {**_CHECKS, **ICLOUD_CHECKS}.get(stage, [])
+    if destination_kind == PIXEL:  # of what is on a phone nothing is said that is said of a copy
+        return pixel_checks(destination).get(step, [])
     of_its_kind = icloud_destination_checks if destination_kind == ICLOUD else _folder_checks
     return [*_destination_checks(destination).get(step, []), *of_its_kind(destination).get(step, [])]
 
@@ -131,7 +134,7 @@ def result_of(
     return dg.AssetCheckResult(passed=bad == 0, severity=severity, metadata=metadata, description=description)
 
 
-def _rows(connection: Connection, total: int, rows: str, **given: object) -> Failing:
+def rows_of(connection: Connection, total: int, rows: str, **given: object) -> Failing:
     """Returns all of what a query found; looking again costs something, so only when it found anything."""
     return failing_rows(connection, f"SELECT id FROM {rows}", **given) if total else NOTHING
 
@@ -161,7 +164,7 @@ def judge_counts(connection: Connection, scope: Scope, names: Sequence[str]) -> 
         ("file", "reason"),
         rows,
         "Failed files are tried again by themselves; see the reasons. Waiting ones are taken by the next run.",
-        failing=_rows(connection, total, f"source_files WHERE {findings.FAILED_OBSERVATIONS}", sources=list(names)),
+        failing=rows_of(connection, total, f"source_files WHERE {findings.FAILED_OBSERVATIONS}", sources=list(names)),
         more=more,
     )
 
@@ -216,13 +219,14 @@ def _judge_originals(platform: Platform, connection: Connection, scope: Scope) -
 
 
 def _judge_missing(platform: Platform, connection: Connection, scope: Scope) -> dg.AssetCheckResult:
-    gone = findings.missing(connection, NAMED_FILES)
+    phones = platform.phones_that_count
+    gone = findings.missing(connection, NAMED_FILES, phones)
     return result_of(
         gone.unproven,
         ("original", "reason"),
         [(one.path, one.reason) for one in gone.named],
         "Put the file back into a watched folder, under any name, or `mediapipe-assets acknowledge FILE`.",
-        failing=_rows(connection, gone.unproven, f"media_files m WHERE {findings.MISSING}"),
+        failing=rows_of(connection, gone.unproven, f"media_files m WHERE {findings.MISSING}", phones=phones),
         more={"left_their_source": gone.total},
     )
 
@@ -234,7 +238,7 @@ def _judge_damaged(platform: Platform, connection: Connection, scope: Scope) -> 
         ("file", "reason"),
         [(one.path, one.reason) for one in files],
         "Look for a better copy. When you have seen it, `mediapipe-assets acknowledge FILE` ends the warning.",
-        failing=_rows(connection, total, f"media_files WHERE {findings.DAMAGED}"),
+        failing=rows_of(connection, total, f"media_files WHERE {findings.DAMAGED}"),
         warn=True,
     )
 
@@ -246,7 +250,7 @@ def _judge_rejected(platform: Platform, connection: Connection, scope: Scope) ->
         ("file", "reason"),
         [(one.path, one.reason) for one in files],
         "Move or rename the file, exclude it in mediapipe.toml, or `mediapipe-assets acknowledge FILE`.",
-        failing=_rows(connection, total, f"source_files WHERE {findings.REJECTED}"),
+        failing=rows_of(connection, total, f"source_files WHERE {findings.REJECTED}"),
         warn=True,
     )
 
@@ -300,14 +304,15 @@ def _judge_deliveries(connection: Connection, name: str) -> dg.AssetCheckResult:
     )
 
 
-def _judge_evidence(connection: Connection, name: str, scope: Scope) -> dg.AssetCheckResult:
+def judge_evidence(connection: Connection, name: str, scope: Scope) -> dg.AssetCheckResult:
+    """Judges whether everything that is called verified at a destination has evidence of exactly its bytes."""
     total, without = findings.verified_without_evidence(connection, name, NAMED_FILES)
     return result_of(
         total,
         ("file", "reason"),
         without,
         "Run the dates again with redo = all: every delivery is proven anew.",
-        failing=_rows(connection, total, f"deliveries WHERE {findings.WITHOUT_EVIDENCE}", d=name),
+        failing=rows_of(connection, total, f"deliveries WHERE {findings.WITHOUT_EVIDENCE}", d=name),
         more={"verified": findings.count_verified(connection, name, scope)},
     )
 
@@ -449,7 +454,7 @@ def _destination_checks(name: str) -> dict[str, list[Check]]:
             Check(
                 "verified_means_evidence",
                 f"Every delivery to “{name}” that is called verified has evidence of exactly its bytes.",
-                lambda _, connection, scope: _judge_evidence(connection, name, scope),
+                lambda _, connection, scope: judge_evidence(connection, name, scope),
             ),
         ],
     }

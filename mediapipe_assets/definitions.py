@@ -14,7 +14,7 @@ import dagster as dg
 
 from jobs.chain import chain_job
 from jobs.schedules import pending_schedule, tier_schedule
-from mediapipe_assets.assets.destinations import destination_assets, verified_key
+from mediapipe_assets.assets.destinations import destination_assets, syncthing_folder_asset, verified_key
 from mediapipe_assets.assets.library import (
     icloud_library,
     icloud_originals_asset,
@@ -28,10 +28,12 @@ from mediapipe_assets.partitions import capture_days
 from mediapipe_assets.platform import PipelineResource, PlatformResource, home_is_set
 from resources import redaction
 from resources.settings import Settings, load_settings
+from resources.settings_kinds import PIXEL
 from sensors.alerts import alert_sensors
 from sensors.asked import asked_run_sensor
 from sensors.folder import folder_sensor
 from sensors.icloud import icloud_sensor
+from sensors.pixel import pixel_sensors
 
 
 def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
@@ -57,6 +59,7 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
             *_icloud_assets(days, icloud),
             *library_assets(days, icloud=icloud),
             *delivery,
+            *syncthing_folder_asset([name for name, kind in destinations.items() if kind == PIXEL]),
             sorted_library_asset(days, verified),
             released_media_asset(days, verified),
         ],
@@ -69,6 +72,7 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
             folder_sensor(settings.runs.sensor_seconds, gap),
             asked_run_sensor(gap),
             *([icloud_sensor(gap)] if icloud else []),
+            *pixel_sensors(settings),
             *alert_sensors(settings),
         ],
         resources={

@@ -130,16 +130,19 @@ def _judge_left_out(connection: Connection, name: str) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(passed=True, metadata=metadata, description=words)  # type: ignore[arg-type]
 
 
+def left_out_check(name: str) -> Check:
+    """Returns the check that names what does not go to a destination."""
+    return Check(
+        "left_out_on_purpose",
+        f"Names what does not go to “{name}”, with the reason: never a failure, never hidden.",
+        lambda _, connection, __: _judge_left_out(connection, name),
+    )
+
+
 def icloud_destination_checks(name: str) -> dict[str, list[Check]]:
     """Returns what must hold at an iCloud library that photos are sent to, beside what holds at any destination."""
     return {
-        "staged_media": [
-            Check(
-                "left_out_on_purpose",
-                f"Names what does not go to “{name}”, with the reason: never a failure, never hidden.",
-                lambda _, connection, __: _judge_left_out(connection, name),
-            )
-        ],
+        "staged_media": [left_out_check(name)],
         "verified_media": [
             Check(
                 "uploads_are_visible",

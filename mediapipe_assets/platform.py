@@ -118,7 +118,7 @@ class PipelineResource(dg.ConfigurableResource):  # type: ignore[type-arg]
                 fail_runs_without_a_lease(context.instance, platform)
             by_itself = context.run is not None and starts_by_itself(context.run.tags)
             self._pause = RunPause(platform.engine, by_itself=by_itself)
-            lease = leased(platform.engine, run_id, platform.roots, folders_of_day)
+            lease = leased(platform.engine, run_id, platform.written_folders, folders_of_day)
             with lease as lease_id, self.compute(platform.settings) as pool:
                 self._platform, self._pool, self._lease_id = platform, pool, lease_id
                 yield self

@@ -106,7 +106,8 @@ def _forget(pipeline: PipelineResource, name: str, scope: Scope) -> None:
         elif name == sidecars.SIDECARS:
             libraries = pipeline.platform.icloud.with_sidecars
             sidecars.make_days_due(connection, libraries, scope.first, scope.last)
-        elif step == "verified_media":
+        elif step == "verified_media" and destination not in pipeline.platform.settings.pixels:
+            # What a phone once had is not proven anew: its verdict is latched, and the file may have left the folder.
             deliveries.doubt_evidence(connection, destination, scope.first, scope.last)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from catalog import config, deliveries, icloud_uploads, left_out, renditions, sidecars, sources, work
+from catalog import config, deliveries, icloud_uploads, left_out, phone_room, renditions, sidecars, sources, work
 from catalog.bundles import LIBRARY, to_sort
 from catalog.media import DEDUPLICATED, to_deduplicate
 from catalog.migrate import migrate, newest_version, schema_version
@@ -34,6 +34,8 @@ from pipeline.icloud_delivery import ICloudStagedStage, ICloudUploadedStage, ICl
 from pipeline.icloud_sidecars import ICloudSidecarsStage
 from pipeline.library import LibraryStage
 from pipeline.originals import OriginalsStage
+from pipeline.pixel_delivery import PixelStagedStage, PixelUploadedStage, PixelVerifiedStage, remembered_folders
+from pipeline.pixel_room import PhoneRoom
 from pipeline.recheck import LOOKS, Rechecked, recheck
 from pipeline.release import ReleaseStage
 from pipeline.roots import check_roots, ensure_roots
@@ -44,6 +46,7 @@ from resources.archive import ArchiveFolder
 from resources.folder import is_there
 from resources.icloud_destination import ICloudPhotos
 from resources.mounts import present_disk
+from resources.pixel import PixelFolder
 from resources.settings import ArchiveDestination, Settings
 
 STEPS = ("staged", "uploaded", "verified")
@@ -121,7 +124,27 @@ class Platform:
             name: ArchiveFolder(name, entry.path, entry.deliver, entry.on_new_rendition)
             for name, entry in self._archives.items()
         }
-        return archives | self.icloud.destinations
+        pixels: dict[str, Destination] = {
+            name: PixelFolder.of(name, entry) for name, entry in self.settings.pixels.items() if entry.enabled
+        }
+        return archives | self.icloud.destinations | pixels
+
+    @property
+    def written_folders(self) -> dict[str, Path]:
+        """Every root, and the folders of phones, whose places Syncthing alone knows until they are used."""
+        with self.engine.connect() as connection:
+            found = remembered_folders(connection)
+        phones = {layout.destination_root(name): path for name, path in found.items() if name in self.settings.pixels}
+        return self.roots | phones
+
+    @property
+    def phones_that_count(self) -> list[str]:
+        """The phones that the owner counts as a copy, by name."""
+        return [name for name, entry in self.settings.pixels.items() if entry.counts_as_copy]
+
+    def phone_room(self, name: str) -> PhoneRoom:
+        """Returns the room in the folder of a phone."""
+        return PhoneRoom(self.engine, name, self.settings.pixels[name], bool(self.tiers))
 
     @cached_property
     def originals(self) -> dict[str, Path]:
@@ -191,7 +214,11 @@ class Platform:
             stages |= self._delivery_stages(name, destination)
         if settings.library.enabled:
             stages[LIBRARY] = lambda: LibraryStage(
-                self.roots[layout.LIBRARY], self.originals, settings.library.template, settings.library.link
+                self.roots[layout.LIBRARY],
+                self.originals,
+                settings.library.template,
+                settings.library.link,
+                self.phones_that_count,
             )
         if settings.release.enabled:
             stages[renditions.RELEASED] = lambda: ReleaseStage(self.roots, self.destinations, settings.release.copies)
@@ -207,6 +234,12 @@ class Platform:
                     destination, rules, self.originals, self.roots, self.icloud.room(name)
                 ),
                 verified: lambda: ICloudVerifiedStage(destination, rules, self.originals, self.roots),
+            }
+        if isinstance(destination, PixelFolder):
+            return {
+                staged: lambda: PixelStagedStage(destination, self.phone_room(name)),
+                uploaded: lambda: PixelUploadedStage(destination, self.originals, self.roots, self.settings.timezone),
+                verified: lambda: PixelVerifiedStage(destination, self.originals, self.roots),
             }
         return {
             staged: lambda: StagedStage(destination, compressing=bool(self.tiers)),
@@ -231,15 +264,27 @@ class Platform:
         if self.tiers:
             found.append(renditions.to_compress(tier_dates(self.tiers, self.today), aged=aged))
         for name, destination in self.destinations.items():
-            waits = bool(self.tiers) and destination.deliver_what == "rendition"
-            found.append(deliveries.to_stage(name, decided_only=waits))
-            found.append(deliveries.in_state(name, "uploaded", "staged"))
-            found.append(deliveries.to_verify(name, replacing=destination.on_new_rendition == "replace"))
+            found += self._delivery_queries(name, destination)
         if self.settings.library.enabled:
-            found.append(to_sort)
+            found.append(to_sort(self.phones_that_count))
         if self.settings.release.enabled:
             found.append(renditions.to_release)
         return found
+
+    def _delivery_queries(self, name: str, destination: Destination) -> list[WorkQuery]:
+        if isinstance(destination, PixelFolder):
+            room, entry = self.phone_room(name), destination.settings
+            return [
+                room.query(room.plan()),
+                phone_room.to_place(name, newest_first=room.newest_first),
+                phone_room.to_verify_or_empty(name, entry.keep_hours),
+            ]
+        waits = bool(self.tiers) and destination.deliver_what == "rendition"
+        return [
+            deliveries.to_stage(name, decided_only=waits),
+            deliveries.in_state(name, "uploaded", "staged"),
+            deliveries.to_verify(name, replacing=destination.on_new_rendition == "replace"),
+        ]
 
     def due_dates(self, *, aged: bool, redo: work.Redo = "failed", unseen: bool = False) -> list[date]:
         """Returns the dates at which a run of now would find something to do.
@@ -306,7 +351,7 @@ class Platform:
 
     def clean_up(self) -> list[str]:
         """Frees what killed runs had claimed; returns their run ids."""
-        dead = clean_up_after_dead_runs(self.engine, self.roots, layout.folders_of_day)
+        dead = clean_up_after_dead_runs(self.engine, self.written_folders, layout.folders_of_day)
         return [lease.run_id for lease in dead]
 
     def problems(self) -> list[str]:
@@ -338,7 +383,11 @@ class Platform:
     def _tell_changed_rules(self, connection: Any) -> None:
         """Has what a destination did not get decided anew when its settings have changed."""
         entries = {name: self.settings.icloud_destinations[name] for name in self.icloud.destinations}
-        rules = {name: [one.deliver, sorted(one.accept), one.missing_only] for name, one in entries.items()}
+        rules: dict[str, list[Any]] = {
+            name: [one.deliver, sorted(one.accept), one.missing_only] for name, one in entries.items()
+        }
+        phones = {name: one for name, one in self.settings.pixels.items() if one.enabled}
+        rules |= {name: [one.deliver, one.quota] for name, one in phones.items()}
         known = config.get_config(connection, "destination_rules") or {}
         for name, rule in rules.items():
             if known.get(name) not in (None, rule):

@@ -50,6 +50,11 @@ class Destination(Protocol):
         """Whether it works in the run's own process alone, one file at a time."""
         ...
 
+    @property
+    def counts_as_copy(self) -> bool:
+        """Whether what it holds counts as a copy when something else is to be deleted."""
+        ...
+
     def close(self) -> None:
         """Ends the session that it may hold; the next question opens another."""
         ...

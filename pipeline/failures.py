@@ -13,6 +13,7 @@ from concurrent.futures import TimeoutError as TaskTimeout
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from media.files import ContentMismatch, RootAway, SourceChanged
+from media.placing import PlaceTaken
 from resources.compute import WorkerDied
 from resources.redaction import redact
 
@@ -36,8 +37,15 @@ _DISK_GONE = (errno.ESTALE, errno.ENODEV, errno.ENOTCONN, errno.EROFS)
 
 def stops_the_run(error: BaseException) -> RunStopped | None:
     """Returns the end of the run that an error means, None when it concerns one file alone."""
+    from resources.pixel import PixelRefused
+    from resources.syncthing import SyncthingError
+
     if isinstance(error, RunStopped):
         return error
+    if isinstance(error, PixelRefused):
+        return RefusedForSafety(str(error))
+    if isinstance(error, SyncthingError):
+        return RunStopped(f"{error} Nothing is lost: it goes on where it stopped.")
     if isinstance(error, RootAway):
         return RunStopped(f"{error}, then run again: it goes on where it stopped. Nothing is lost.")
     if isinstance(error, DBAPIError) and _database_is_away(error):
@@ -86,7 +94,7 @@ def _sentence(error: BaseException) -> str:
         return f"reading or writing is not allowed{_where(error)}; check the owner and the rights"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}{_where(error)}"
-    if isinstance(error, SourceChanged | ContentMismatch | NothingToSend | MemoryError):
+    if isinstance(error, SourceChanged | ContentMismatch | PlaceTaken | NothingToSend | MemoryError):
         return str(error) or "there was not enough memory for it"
     return f"{type(error).__name__}: {error}"
 

@@ -118,6 +118,8 @@ def below(path: Path, root: Path) -> Path | None:
 
 def folders_of_day(roots: Mapping[str, Path], day: date) -> Iterator[Path]:
     """Yields the folders in which a run leaves temporary files for one date."""
-    for root in roots.values():
+    for name, root in roots.items():
+        if destination_of(name) is not None:
+            yield root  # a phone's folder has none below
         for tree in ("", ORIGINALS, RENDITIONS):
             yield root / tree / day_folder(day)

@@ -30,7 +30,9 @@ class LibraryStage(Stage[LibraryItem]):
 
     name = bundles.LIBRARY
 
-    def __init__(self, root: Path, originals: Mapping[str, Path], template: str, link: str) -> None:
+    def __init__(
+        self, root: Path, originals: Mapping[str, Path], template: str, link: str, phones: Sequence[str] = ()
+    ) -> None:
         """Sets the stage up.
 
         Args:
@@ -38,11 +40,13 @@ class LibraryStage(Stage[LibraryItem]):
             originals: Where originals stand, by the name of their root.
             template: Path below the root, with `{year} {month} {day} {name} {stem} {ext} {kind}`.
             link: `auto`, `reflink` or `symlink`.
+            phones: Those phones that count as a copy.
         """
         self._root = root
         self._originals = originals
         self._template = template
         self._link = link
+        self._phones = phones
 
     def begin(self, run: Run) -> None:
         """Has the broken entries of the run's days shown again: an original may have moved, or an entry gone."""
@@ -57,7 +61,7 @@ class LibraryStage(Stage[LibraryItem]):
 
     def query(self, run: Run) -> WorkQuery:
         """Returns the members that are verified somewhere and not shown yet."""
-        return bundles.to_sort
+        return bundles.to_sort(self._phones)
 
     def load(self, connection: Connection, ids: Sequence[int], run: Run) -> Sequence[LibraryItem]:
         """Reads the members."""

@@ -54,7 +54,7 @@ def _by_place(connection: Connection, platform: Platform, path: Path) -> Found |
             seen = history.by_source_path(connection, name, to_text(str(below)))
             if seen is not None:
                 return Found(*seen)
-    for name, root in platform.roots.items():
+    for name, root in platform.written_folders.items():
         if (below := layout.below(path, root)) is not None:
             return _below_root(connection, name, to_text(str(below)))
     return None
@@ -64,7 +64,7 @@ def _below_any_root(connection: Connection, platform: Platform, path: str) -> Fo
     for name in platform.sources:
         if (seen := history.by_source_path(connection, name, to_text(path))) is not None:
             return Found(*seen)
-    for name in platform.roots:
+    for name in platform.written_folders:
         if (found := _below_root(connection, name, to_text(path))) is not None:
             return found
     return None

@@ -48,6 +48,11 @@ class Witness(Protocol):
         """Whether it can be asked in the run's own process alone."""
         ...
 
+    @property
+    def counts_as_copy(self) -> bool:
+        """Whether what it holds counts as a copy at all."""
+        ...
+
     def shares_disk_with(self, folder: Path) -> bool:
         """Returns whether it would be lost together with `folder`."""
         ...
@@ -73,6 +78,11 @@ class KeptFolder:
     def works_here(self) -> bool:
         """Returns False: any worker can read it."""
         return False
+
+    @property
+    def counts_as_copy(self) -> bool:
+        """Returns True: it is read and hashed."""
+        return True
 
     def shares_disk_with(self, folder: Path) -> bool:
         """Returns whether both stand on one disk, or may."""
@@ -176,7 +186,8 @@ def prove(doomed: Doomed, candidates: Sequence[Candidate], copies_needed: int) -
     """Asks everyone who is said to hold a copy, now, and makes a proof when enough of them show it.
 
     Not counted are: the file itself, whatever would be lost together with it, a rendition for an original, other bytes,
-    and a second copy at the same destination, or on the same disk as one that counts.
+    what a phone holds unless its owner says so, and a second copy at the same destination, or on the same disk as one
+    that counts.
 
     Args:
         doomed: The file that is to leave its place.
@@ -219,6 +230,8 @@ def _seen(doomed: Doomed, one: Candidate, holders: Sequence[Witness]) -> ProvenC
         return "it holds other bytes"
     if one.witness.name == doomed.held_by:
         return "this is the file itself"
+    if not one.witness.counts_as_copy:
+        return "it is a phone, whose backup nobody can prove (counts_as_copy is false)"
     try:
         if one.witness.shares_disk_with(doomed.path.parent):
             return "it is on the same disk, as far as can be told"

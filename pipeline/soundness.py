@@ -30,7 +30,7 @@ def unsound_originals(stored: Sequence[StoredOriginal], roots: Mapping[str, Path
     return found
 
 
-def _unsound(path: Path, size: int, *, ours: bool) -> str | None:
+def _unsound(path: Path, size: int, *, ours: bool, alone: bool = True) -> str | None:
     try:
         seen = os.lstat(path)
     except FileNotFoundError:
@@ -41,7 +41,7 @@ def _unsound(path: Path, size: int, *, ours: bool) -> str | None:
         return f"it has {seen.st_size} bytes instead of {size}"
     if ours and (seen.st_mode & 0o222 or not stat.S_ISREG(seen.st_mode)):
         return "it can be written to"
-    if ours and seen.st_nlink != 1:
+    if ours and alone and seen.st_nlink != 1:
         return "another name leads to the same bytes, which a program could write through"
     return None
 
@@ -53,7 +53,8 @@ def unsound_renditions(
     found = []
     for one in made:
         path = renditions / from_text(one.path)
-        if (reason := _unsound(path, one.size, ours=True)) is None and one.original_root in originals:
+        # Other names for it are allowed: a phone's folder takes one where the file system has no reflinks.
+        if (reason := _unsound(path, one.size, ours=True, alone=False)) is None and one.original_root in originals:
             original = originals[one.original_root] / from_text(one.original_path)
             reason = "; ".join(differences(str(original), str(path), one.format)) or None
         if reason is not None:

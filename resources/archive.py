@@ -71,6 +71,11 @@ class ArchiveFolder:
         """Returns False: any worker can write there."""
         return False
 
+    @property
+    def counts_as_copy(self) -> bool:
+        """Returns True: it is read back and hashed."""
+        return True
+
     def close(self) -> None:
         """Holds nothing open."""
 

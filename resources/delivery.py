@@ -33,6 +33,7 @@ class Intent:
         seen: Whether the destination has once shown these bytes.
         sent_seconds: How long ago it was acknowledged, None where it never was.
         taken: When it was taken, with its zone, for a destination that dates files itself.
+        may_link: Whether another name for our own file may be made there, which an original never allows.
     """
 
     source: str
@@ -44,6 +45,7 @@ class Intent:
     seen: bool = False
     sent_seconds: float | None = None
     taken: datetime | None = None
+    may_link: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,6 +122,11 @@ class ICloudPhotos:
         """Returns what stands for a place there: iCloud knows files by their bytes, and shows the last part."""
         return f"{TREES[role]}/{day:%Y/%m/%d}/{name}"
 
+    @property
+    def counts_as_copy(self) -> bool:
+        """Returns True: Apple shows the checksum of exactly these bytes."""
+        return True
+
     def shares_disk_with(self, folder: Path) -> bool:
         """Returns False: it is with Apple."""
         return False

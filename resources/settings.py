@@ -27,6 +27,7 @@ from resources.settings_alerts import NotifySettings, TelegramSettings
 from resources.settings_icloud import ICloudDestination, ICloudSource, account_of, icloud_problems
 from resources.settings_kinds import ARCHIVE, DESTINATION_KINDS, SOURCE_KINDS, Destination, Source
 from resources.settings_layers import Origin, SettingsError
+from resources.settings_pixel import PixelDestination
 from resources.settings_sections import (
     ArchiveDestination,
     CompressionSettings,
@@ -55,6 +56,7 @@ __all__ = [
     "ICloudSource",
     "LibrarySettings",
     "NotifySettings",
+    "PixelDestination",
     "ReleaseSettings",
     "RootsSettings",
     "RunsSettings",
@@ -173,6 +175,11 @@ class Settings(BaseSettings):
         return {name: entry for name, entry in self.destinations.items() if isinstance(entry, ICloudDestination)}
 
     @property
+    def pixels(self) -> dict[str, PixelDestination]:
+        """The destinations that are phones, by name."""
+        return {name: entry for name, entry in self.destinations.items() if isinstance(entry, PixelDestination)}
+
+    @property
     def tells_somebody(self) -> bool:
         """Whether there is any channel for alerts."""
         return self.telegram.is_connected or bool(self.notify.addresses)
@@ -277,6 +284,9 @@ def _under(home: Path, path: Any) -> Any:
 def _overlaps(settings: Settings) -> list[str]:
     roots = {f"roots.{name}": path for name, path in settings.roots}
     ours = roots | {f"destinations.{name}.path": entry.path for name, entry in settings.archives.items()}
+    ours |= {
+        f"destinations.{name}.folder_path": one.folder_path for name, one in settings.pixels.items() if one.folder_path
+    }
     real = {name: Path(os.path.realpath(path)) for name, path in ours.items()}
     problems = [
         f"{one} ({ours[one]}) and {other} ({ours[other]}) overlap: each needs a folder of its own"

@@ -30,7 +30,7 @@ FILE_NAME = "mediapipe.toml"
 # Ours, but read by whoever needs them and not by the settings model.
 NOT_SETTINGS = ("MEDIAPIPE_HOME", "MEDIAPIPE_DAGSTER_URL", "MEDIAPIPE_CORPUS")
 # What a variable, or a credential, may begin with in place of the entry's whole key.
-SHORTHANDS = {"icloud": "sources.icloud"}
+SHORTHANDS = {"icloud": "sources.icloud", "syncthing": "destinations.pixel"}
 
 
 T = TypeVar("T")

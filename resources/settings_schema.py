@@ -40,7 +40,7 @@ _COMPUTED_DEFAULTS = {
     "compression.tiers": "see below",
     f"sources.{NAMED}.kind": "`folder`; `icloud` for `icloud`",
     f"sources.{NAMED}.apple_id": "required without `account`",
-    f"destinations.{NAMED}.kind": "`archive`; `icloud` for `icloud`",
+    f"destinations.{NAMED}.kind": "`archive`; `icloud` for `icloud`; `pixel` for `pixel`",
     f"destinations.{NAMED}.path": "`archive` for `archive`",
 }
 

@@ -19,6 +19,7 @@ from pipeline.assembly import Platform
 from pipeline.icloud_account import Account, ask_for_code
 from pipeline.left import failed_files
 from pipeline.outbox_words import day_in_words
+from pipeline.reached import in_words
 from resources.icloud_errors import ICloudError
 from services import bot_looks
 from services.bot_looks import SILENCE, ago, megabytes
@@ -99,7 +100,8 @@ def _status(platform: Platform) -> str:
     ]
     for name in sorted({*platform.destinations, *delivered}):
         one = delivered.get(name)
-        figures = "nothing yet" if one is None else f"{one.verified} of {one.staged} verified, {one.failed} failed"
+        phone = name in platform.settings.pixels
+        figures = "nothing yet" if one is None else f"{in_words(one, phone=phone)}, {one.failed} failed"
         lines.append(f"{name}: {figures}")
     if paused is not None:
         lines.append(f"Paused {ago(platform.now() - paused)} ago; /resume goes on.")

@@ -197,7 +197,7 @@ def test_an_unknown_variable_names_itself_and_the_nearest(home: Path) -> None:
         "the environment variable MEDIAPIPE_COMPRESSION__MIN_SAVNG is no setting; "
         "the nearest is MEDIAPIPE_COMPRESSION__MIN_SAVING"
     )
-    for later in ("TELEGRAM__CHAT", "SYNCTHING__URL", "SUPABASE__URL", "NOTIFY__ON"):
+    for later in ("TELEGRAM__CHAT", "SYNCTHING__URI", "SUPABASE__URL", "NOTIFY__ON"):
         assert f"MEDIAPIPE_{later} is no setting" in refusal(home, {f"MEDIAPIPE_{later}": "x"})
     assert "MEDIAPIPE_SOURCES__PICS__PTH" in refusal(home, {"MEDIAPIPE_SOURCES__PICS__PTH": "x"})
     assert "pth is no setting" in refusal(home, {"MEDIAPIPE_SOURCES": '{"pics": {"pth": "/p"}}'})

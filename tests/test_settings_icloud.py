@@ -181,7 +181,7 @@ def test_only_an_archive_may_be_called_archive(home: Path) -> None:
     [
         ("[sources.p]\nkind = 'icould'\n", "sources.p.kind = \"icould\": must be 'folder' or 'icloud'"),
         ("[sources.p]\nkind = 5\npath = '/p'\n", "sources.p.kind = 5: must be 'folder' or 'icloud'"),
-        ("[destinations.d]\nkind = 'nas'\n", "destinations.d.kind = \"nas\": must be 'archive' or 'icloud'"),
+        ("[destinations.d]\nkind = 'nas'\n", "destinations.d.kind = \"nas\": must be 'archive', 'icloud' or 'pixel'"),
         ("[sources.icloud]\n", "sources.icloud.apple_id: is required and was not given"),
         ("[sources.icloud]\napple_id = ' '\n", "sources.icloud.apple_id: is required and was not given"),
         (
@@ -290,7 +290,7 @@ def test_the_docs_name_each_key_once_and_tell_the_kinds_apart() -> None:
     assert rows["destinations.<name>.enabled"][:2] == ["true or false", "`true`; `icloud`: `false`"]
     assert rows["destinations.<name>.deliver"] == [
         "`original` or `rendition` or `both`",
-        "`both`; `icloud`: `rendition`",
+        "`both`; `icloud`: `rendition`; `pixel`: `original`",
         "What is delivered.",
     ]
     assert rows["destinations.<name>.accept"][1] == "`jpeg`"

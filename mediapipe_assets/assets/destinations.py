@@ -1,15 +1,18 @@
 """One set of assets for each destination, made by one factory.
 
-Belongs here: `staged_media`, `uploaded_media`, `verified_media` of any destination. Does not belong
-here: what makes a destination different (`resources`).
+Belongs here: `staged_media`, `uploaded_media`, `verified_media` of any destination, and the phone's folder between
+two of them. Does not belong here: what makes a destination different (`resources`).
 """
+
+from collections.abc import Sequence
 
 import dagster as dg
 
 from catalog.deliveries import stage_name
 from catalog.renditions import COMPRESSED
-from mediapipe_assets.assets.factory import stage_asset
-from resources.settings_kinds import ICLOUD
+from mediapipe_assets.assets.factory import OWNERS, stage_asset
+from resources.settings_kinds import ICLOUD, PIXEL
+from sensors.pixel import SYNCTHING_FOLDER
 
 _WORDS = {
     "staged": "What goes to “{name}”: which bytes, under which name that never changes. Nothing is sent yet.",
@@ -27,6 +30,17 @@ _ICLOUD_WORDS = {
         "about 20 seconds for that, at times much longer; until then it is pending."
     ),
 }
+_PIXEL_WORDS = {
+    "staged": (
+        "What goes to the phone (“{name}”) next: never more bytes at once than its quota. Nothing is placed yet."
+    ),
+    "uploaded": "Placed in the folder that Syncthing shares with the phone (“{name}”), whole, and never changed there.",
+    "verified": (
+        "Delivered: Syncthing shows that the phone holds exactly these bytes. That is no proof of a backup in Google "
+        "Photos. What was delivered long enough ago leaves the folder; the phone keeps it."
+    ),
+}
+_WORDS_OF_KIND = {ICLOUD: _ICLOUD_WORDS, PIXEL: _PIXEL_WORDS}
 
 
 def verified_key(name: str) -> dg.AssetKey:
@@ -44,7 +58,7 @@ def destination_assets(name: str, kind: str, partitions: dg.PartitionsDefinition
     """
     before = dg.AssetKey([COMPRESSED])
     assets = []
-    for step, words in (_ICLOUD_WORDS if kind == ICLOUD else _WORDS).items():
+    for step, words in _WORDS_OF_KIND.get(kind, _WORDS).items():
         asset = stage_asset(
             stage_name(name, step),
             deps=[before],
@@ -57,3 +71,27 @@ def destination_assets(name: str, kind: str, partitions: dg.PartitionsDefinition
         before = asset.key
         assets.append(asset)
     return assets
+
+
+def syncthing_folder_asset(phones: Sequence[str]) -> list[dg.AssetSpec]:
+    """Returns the folder that Syncthing shares with a phone, as the lineage page shows it; none without a phone.
+
+    Args:
+        phones: The destinations that are phones.
+    """
+    if not phones:
+        return []
+    return [
+        dg.AssetSpec(
+            SYNCTHING_FOLDER,
+            deps=[dg.AssetKey([name, "uploaded_media"]) for name in phones],
+            group_name=f"destination_{phones[0].replace('-', '_')}",
+            kinds={PIXEL},
+            owners=OWNERS,
+            description=(
+                "The folder that Syncthing shares with the phone, as Syncthing tells of it: whether the phone is "
+                "connected and when it last was, what waits, and what is on it. That a file is on the phone is no "
+                "proof of a backup in Google Photos."
+            ),
+        )
+    ]

@@ -35,6 +35,7 @@ _COMMANDS = {
     "bot": ("telegram", "Run the Telegram bot and send alerts, in the foreground."),
     "telegram": ("telegram", "Connect the Telegram bot: find your chat."),
     "icloud": ("icloud", "Sign in to iCloud, look at the library, and say how it stands."),
+    "pixel": ("pixel", "Say what reached the phone through Syncthing, and look at it."),
     "history": ("report", "Tell the story of one file."),
     "acknowledge": ("report", "Say that you have seen that a file is damaged, rejected or missing."),
     "undo": ("undo", "Bring a file back from the trash to where it stood."),

@@ -1,6 +1,7 @@
 """`doctor`: what is right and wrong with the installation, and what to do.
 
-Belongs here: one look at each part, without changing anything. Does not belong here: repairing.
+Belongs here: one look at each part, without changing anything. Does not belong here: repairing; what `--fix` sets up is
+asked for by `doctor_pixel`.
 """
 
 from __future__ import annotations
@@ -33,9 +34,10 @@ class Look:
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
-def doctor(as_json: bool) -> int:
+@click.option("--fix", is_flag=True, help="Set up the Syncthing on this side for the phone; nothing else is changed.")
+def doctor(as_json: bool, fix: bool) -> int:
     """Check settings, database, folders, room and destinations, and say what to change."""
-    looks = list(_looks())
+    looks = list(_looks(fix=fix))
     if as_json:
         click.echo(json.dumps([asdict(one) for one in looks]))
     else:
@@ -46,7 +48,7 @@ def doctor(as_json: bool) -> int:
     return ERROR if any(one.verdict == "problem" for one in looks) else OK
 
 
-def _looks() -> Iterator[Look]:
+def _looks(*, fix: bool) -> Iterator[Look]:
     from mediapipe_assets.platform import open_platform
     from pipeline.failures import RunStopped
     from resources.postgres_home import HomeRefused
@@ -64,7 +66,7 @@ def _looks() -> Iterator[Look]:
     try:
         with open_platform(prepare=True) as platform:
             yield Look("database", "ok", "answers, its schema is up to date")
-            yield from _platform_looks(platform)
+            yield from _platform_looks(platform, fix=fix)
     except (DatabaseUnavailable, HomeRefused) as error:
         yield Look("database", "problem", str(error))
     except RunStopped as error:
@@ -87,7 +89,8 @@ def _icloud_looks(platform: Platform) -> Iterator[Look]:
                 yield Look(f"destination {name}", "warning", f"{words} destinations.{name}.accept")
 
 
-def _platform_looks(platform: Platform) -> Iterator[Look]:
+def _platform_looks(platform: Platform, *, fix: bool) -> Iterator[Look]:
+    from mediapipe_assets.cli.doctor_pixel import pixel_looks
     from resources.folder import SourceMissing, list_names
     from services.running import is_up
 
@@ -112,6 +115,7 @@ def _platform_looks(platform: Platform) -> Iterator[Look]:
         else:
             yield Look(f"destination {name}", "ok", destination.place)
     yield from _icloud_looks(platform)
+    yield from pixel_looks(platform.settings, platform.now(), fix=fix)
     yield _trash_look(platform)
     running = is_up(platform.settings.home)
     yield Look("services", "ok", f"running at {running.url}" if running else "not running; mediapipe-assets up")

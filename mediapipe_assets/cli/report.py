@@ -100,7 +100,10 @@ def run_report(platform: Platform, done: Done) -> dict[str, Any]:
             name: {
                 "staged": figure(stage_name(name, "staged"), "staged"),
                 "uploaded": figure(stage_name(name, "uploaded"), "uploaded"),
-                "verified": figure(stage_name(name, "verified"), "verified"),
+                # A phone is said to have been delivered to, and nothing more.
+                (reached := "delivered" if name in platform.settings.pixels else "verified"): figure(
+                    stage_name(name, "verified"), reached
+                ),
                 "pending": sum(figure(stage_name(name, step), "pending") for step in ("uploaded", "verified")),
                 "left_out": sum(figure(stage_name(name, step), "left_out") for step in ("staged", "uploaded")),
                 "failed": failed.at_destination(name),
@@ -159,17 +162,18 @@ def _print_figures(console: Console, platform: Platform, report: Mapping[str, An
     if report["restored"]:
         rows.insert(2, ("restored", f"{report['restored']} originals that were missing stand again"))
     for name, one in report["destinations"].items():
-        how = "by Apple's checksum" if name in platform.settings.icloud_destinations else "by reading back"
-        rows.append(
-            (
-                name,
-                f"{one['staged']} staged, {one['uploaded']} uploaded, {one['verified']} verified {how}, "
-                f"{_waiting(one)}{one['failed']} failed ({_megabytes(one['bytes'])})",
-            )
-        )
+        done = f"{_sent(platform, name, one)}, {_waiting(one)}{one['failed']} failed ({_megabytes(one['bytes'])})"
+        rows.append((name, done))
     rows.append(("speed", f"{report['files_per_minute']:.0f} files a minute, {report['seconds']} s in all"))
     _print_rows(console, rows)
     _print_left_out(console, platform, [name for name, one in report["destinations"].items() if one["left_out"]])
+
+
+def _sent(platform: Platform, name: str, one: Mapping[str, Any]) -> str:
+    if name in platform.settings.pixels:
+        return f"{one['staged']} staged, {one['uploaded']} placed in the folder, {one['delivered']} delivered"
+    how = "by Apple's checksum" if name in platform.settings.icloud_destinations else "by reading back"
+    return f"{one['staged']} staged, {one['uploaded']} uploaded, {one['verified']} verified {how}"
 
 
 def _print_left_out(console: Console, platform: Platform, destinations: Sequence[str]) -> None:
@@ -290,6 +294,7 @@ def status(as_json: bool) -> int:
     from mediapipe_assets.platform import open_platform
     from pipeline.emptying import summary
     from pipeline.left import failed_files
+    from pipeline.reached import in_figures
     from pipeline.switches import paused_since
 
     start = time.monotonic()
@@ -297,21 +302,23 @@ def status(as_json: bool) -> int:
         with platform.engine.connect() as connection:
             paused = paused_since(connection)
             library = asdict(library_counts(connection))
-            delivered = {name: asdict(one) for name, one in destination_counts(connection).items()}
+            delivered = destination_counts(connection)
             # As in the report of a run: what stands failed at a later stage counts as failed, not as kept.
             failed = failed_files(platform, connection).contents
             library["kept"] -= len(failed)
             library["failed"] += len(failed)
             library["damaged"] -= findings.count_damaged(connection, sorted(failed))
         thrown_away = summary(platform.roots)
-        nothing = asdict(DestinationCounts())
         seconds = round(time.monotonic() - start, 2)
         report = {
             **library,
             "paused_since": paused.isoformat() if paused else None,
             "seconds": seconds,
             "files_per_minute": 0.0,
-            "destinations": {name: delivered.get(name, nothing) for name in {*platform.destinations, *delivered}},
+            "destinations": {
+                name: in_figures(delivered.get(name, DestinationCounts()), phone=name in platform.settings.pixels)
+                for name in {*platform.destinations, *delivered}
+            },
             "trash": {
                 "files": thrown_away.files,
                 "bytes": thrown_away.bytes,
@@ -327,6 +334,8 @@ def status(as_json: bool) -> int:
 
 
 def _print_status(platform: Platform, report: Mapping[str, Any]) -> None:
+    from catalog.counts import DestinationCounts
+    from pipeline.reached import in_words
     from pipeline.switches import pause_in_words
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -345,7 +354,8 @@ def _print_status(platform: Platform, report: Mapping[str, Any]) -> None:
         ),
     ]
     for name, one in report["destinations"].items():
-        rows.append((name, f"{one['verified']} of {one['staged']} verified, {_waiting(one)}{one['failed']} failed"))
+        words = in_words(DestinationCounts(**one), phone=name in platform.settings.pixels)
+        rows.append((name, f"{words}, {_waiting(one)}{one['failed']} failed"))
     if (trash := report["trash"])["files"]:
         rows.append(("trash", f"{trash['files']} files, {_megabytes(trash['bytes'])}, the oldest of {trash['oldest']}"))
     if since := report["paused_since"]:

@@ -141,10 +141,11 @@ def _run(home: Path, wishes: Wishes, overrides: Mapping[str, object]) -> int:
     record_first_start(home, settings.timezone, settings.start_date)
     start = time.monotonic()
     with open_platform(home, prepare=True) as platform:
-        _check_destinations(platform)
+        notes = _check_destinations(platform, wishes)
         if wishes.destination in settings.icloud_destinations:
             platform.icloud.room(wishes.destination).ask_at_once()
         done = _work(platform, wishes)
+        done.notes += notes
         done.seconds = time.monotonic() - start
         report = run_report(platform, done)
         if wishes.as_json:
@@ -174,9 +175,24 @@ def _refuse_where_nothing_goes(settings: Settings, name: str) -> None:
     raise click.UsageError(f"the destination {name} is switched off. To switch it on: {how}")
 
 
-def _check_destinations(platform: Any) -> None:
-    for destination in platform.destinations.values():
-        destination.prepare()
+def _check_destinations(platform: Any, wishes: Wishes) -> list[str]:
+    """Makes sure that the destinations of a run can be written to; returns which have to wait, in words."""
+    from pipeline.failures import stops_the_run
+    from resources.delivery import NotNow
+
+    waits = []
+    for name, destination in platform.destinations.items():
+        if not wishes.goes_through((name, "uploaded")):
+            continue
+        try:
+            destination.prepare()
+        except NotNow as later:
+            waits.append(f"{name}: {later.reason} What goes there waits.")
+        except Exception as error:
+            if (stop := stops_the_run(error)) is None:
+                raise
+            raise stop from error
+    return waits
 
 
 def _chosen_sources(platform: Any, wishes: Wishes) -> list[Any]:

@@ -376,5 +376,9 @@ def test_what_is_missing_is_not_waited_for_and_what_was_delivered_of_it_stays(ma
     with library.engine.connect() as connection:
         left = deliveries.open_deliveries(connection, "archive")
         assert (left.failed, left.pending) == (0, 0)
-        for query, others in ((bundles.to_sort, 0), (renditions.to_compress([], aged=False), 1), (sources.to_store, 0)):
+        for query, others in (
+            (bundles.to_sort(), 0),
+            (renditions.to_compress([], aged=False), 1),
+            (sources.to_store, 0),
+        ):
             assert work.count_due(connection, query) == others
