@@ -51,7 +51,7 @@ class Daemon:
         self.gui, self.listen = free_port(), free_port()
         self.home.mkdir(parents=True)
         self.folder.mkdir(parents=True, exist_ok=True)
-        words = [self.program, "generate", f"--home={self.home}", "--no-default-folder", "--skip-port-probing"]
+        words = [str(self.program), "generate", f"--home={self.home}", "--no-default-folder", "--skip-port-probing"]
         subprocess.run(words, check=True, capture_output=True, env=self._environment(), timeout=60)
         config = self.home / "config.xml"
         text = config.read_text()
@@ -65,7 +65,7 @@ class Daemon:
 
     def start(self) -> None:
         """Starts it, and waits until it answers."""
-        words = [self.program, "serve", f"--home={self.home}", "--no-browser", "--no-restart", "--logflags=3"]
+        words = [str(self.program), "serve", f"--home={self.home}", "--no-browser", "--no-restart", "--logflags=3"]
         with open(self.home / "log.txt", "ab") as log:
             self.process = subprocess.Popen(
                 words, env=self._environment(), stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
@@ -150,8 +150,11 @@ class Pair:
         return self.phone.device
 
     def wait_connected(self) -> None:
-        connections = lambda: self.nas.get("system/connections")["connections"]  # noqa: E731
-        wait_until(lambda: connections().get(self.phone.device, {}).get("connected", False), 60, "the two do not meet")
+        wait_until(self._is_connected, 60, "the two do not meet")
+
+    def _is_connected(self) -> bool:
+        found = self.nas.get("system/connections")["connections"]
+        return bool(found.get(self.phone.device, {}).get("connected"))
 
 
 @contextmanager
