@@ -125,7 +125,7 @@ def lying_in(folder: Path) -> int:
     """The bytes in a folder, of what is just being placed too."""
     total = 0
     for one in folder.rglob("*"):
-        if one.name.startswith(".st") or one.name == ROOT_MARKER:
+        if one.relative_to(folder).parts[0].startswith(".st") or one.name == ROOT_MARKER:
             continue  # Syncthing's own, and our mark
         with contextlib.suppress(FileNotFoundError):  # it has just got its name, or left
             total += one.stat().st_size if one.is_file() else 0
