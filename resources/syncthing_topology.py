@@ -30,7 +30,7 @@ OLDEST = (1, 19)
 # Changes of modes are nothing to send: Android has none, and a file that changes is sent again.
 OPTIONS = {"fsWatcherEnabled": True, "ignorePerms": True, "rescanIntervalS": 3600}
 PHONE_STEPS = (
-    "On the phone, in Syncthing-Fork: add this side as a device by its id {me}, and accept the phone's own id here.",
+    "On the phone, in Syncthing-Fork: add this side as a device by its id {me}.",
     "Accept the folder {folder}, put it into the camera roll (such as DCIM/Pixel), and set its type to Send & Receive.",
     "In that folder's settings on the phone, under Advanced, switch on Ignore Delete (ignoreDelete).",
     "In Android's settings, take Syncthing-Fork out of battery optimisation and let it run in the background.",
@@ -148,7 +148,7 @@ class Topology:
                 "sharing", "problem", f"the phone has not accepted the folder {self.pixel.folder_id}; accept it there"
             ),
             "unknown": Finding(
-                "sharing", "warning", "whether the phone has accepted the folder is known once it connects again"
+                "sharing", "warning", "whether the phone has accepted the folder is known a moment after it connects"
             ),
             "paused": Finding("sharing", "problem", "the folder is paused on the phone; resume it there"),
         }

@@ -25,7 +25,7 @@ LITTLE_ROOM = 5_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One thing that was looked at: `ok`, `warning` or `problem`, and what to do."""
+    """One thing that was looked at: `ok`, `warning` or `problem`, and what to do; a `step` is for a person to do."""
 
     what: str
     verdict: str
@@ -42,7 +42,7 @@ def doctor(as_json: bool, fix: bool) -> int:
         click.echo(json.dumps([asdict(one) for one in looks]))
     else:
         console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
-        marks = {"ok": "✓", "warning": "!", "problem": "✗"}
+        marks = {"ok": "✓", "warning": "!", "problem": "✗", "step": "→"}
         for one in looks:
             console.print(f"{marks[one.verdict]} {one.what}: {one.words}")
     return ERROR if any(one.verdict == "problem" for one in looks) else OK

@@ -60,4 +60,4 @@ def _set_up(title: str, topology: Topology, settings: Settings, name: str) -> It
         return
     yield Look(f"{title}: set up", "ok", " ".join(done) or "this side stood already; nothing was changed")
     for number, words in enumerate(steps, start=1):
-        yield Look(f"{title}: step {number} on the phone", "ok", words)
+        yield Look(f"{title}: step {number} on the phone", "step", words)

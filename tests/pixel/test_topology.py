@@ -270,7 +270,9 @@ def test_doctor_fix_does_it_from_the_command_line_with_four_settings(world: Worl
     assert "Made the folder" in looks["destination pixel: set up"]["words"]
     assert looks["destination pixel: folder's path"]["words"] == str(home.path / "syncthing" / "pixel")
     assert "Ignore Delete" in looks["destination pixel: step 3 on the phone"]["words"]
-    assert world.nas.device in looks["destination pixel: step 1 on the phone"]["words"]
+    first = looks["destination pixel: step 1 on the phone"]
+    assert world.nas.device in first["words"]
+    assert first["verdict"] == "step", "nobody has done it yet, so it is not ok"
     assert KEY not in said.out + said.err
 
 
