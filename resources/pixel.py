@@ -39,7 +39,7 @@ from media.files import (
 from media.placing import place
 from resources.delivery import Acknowledgement, DeletionProof, Deliver, Evidence, Intent, NotNow, OnNewRendition
 from resources.settings_pixel import PixelDestination
-from resources.syncthing import SHORT, FileInfo, FolderStopped, Syncthing, SyncthingAway
+from resources.syncthing import SHORT, FileInfo, FolderStopped, Syncthing, SyncthingAway, SyncthingRefused
 
 Level = Literal["delivered", "freed_on_phone", "pending", "problem"]
 AWAY_SECONDS = 300.0  # how long a file rests while Syncthing does not answer
@@ -327,8 +327,8 @@ class PixelFolder:
         """Asks Syncthing about a file.
 
         Raises:
-            NotNow: Syncthing does not answer.
-            SyncthingError: It refuses: a wrong key or address.
+            NotNow: Syncthing does not answer, or does not take the key.
+            SyncthingError: It refuses anything else.
         """
         try:
             with self._asking():
@@ -377,10 +377,10 @@ class PixelFolder:
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[None]:
-        """Makes that Syncthing is away a `NotNow`: it is no failure of a file, of a run, or of a delivery."""
+        """Makes of a Syncthing that is away, or takes no key, a `NotNow`: no file failed, nothing else need wait."""
         try:
             yield
-        except SyncthingAway as error:
+        except (SyncthingAway, SyncthingRefused) as error:
             raise NotNow(str(error), AWAY_SECONDS, stops=True) from error
 
     # ------------------------------------------------------------------ placing and taking away

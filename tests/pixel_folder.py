@@ -51,8 +51,8 @@ class SharedFolder:
         return self.pair.phone
 
     def pixel(self, **settings: Any) -> PixelFolder:
-        given = {"folder_id": self.folder_id, "device_id": self.pair.device, "url": self.nas.url, **settings}
-        return PixelFolder.of("pixel", PixelDestination(api_key=SecretStr(KEY), **given))
+        ours = {"folder_id": self.folder_id, "device_id": self.pair.device, "url": self.nas.url}
+        return PixelFolder.of("pixel", PixelDestination(**{**ours, "api_key": SecretStr(KEY), **settings}))
 
     def share_here(self, kind: str = "sendonly", **more: Any) -> None:
         self._share(self.nas, self.here, kind, self.phone, **more)

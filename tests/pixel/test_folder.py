@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from media.files import PART_PREFIX, ContentMismatch, RootAway
 from media.placing import PlaceTaken
@@ -79,6 +80,13 @@ def test_while_syncthing_is_away_files_wait_and_nothing_fails(shared: SharedFold
     finally:
         shared.nas.start()
     shared.wait_for(placed, "delivered")
+
+
+def test_a_key_that_is_not_taken_lets_files_wait_with_the_reason(shared: SharedFolder) -> None:
+    pixel = shared.pixel(api_key=SecretStr("another"))
+    for asked in (pixel.prepare, pixel.folder, lambda: pixel.look(shared.place("b.jpg"))):
+        with pytest.raises(NotNow, match="does not take the API key"):
+            asked()
 
 
 def test_what_is_no_photo_never_reaches_the_phone_and_a_persons_own_patterns_stay(shared: SharedFolder) -> None:
