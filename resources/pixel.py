@@ -164,7 +164,7 @@ def _follows(later: Sequence[str], earlier: Sequence[str]) -> bool:
     """Returns whether a version vector came out of another one, so that its device had had that one."""
     known = {who: int(count) for who, _, count in (one.rpartition(":") for one in later)}
     vector = ((who, int(count)) for who, _, count in (one.rpartition(":") for one in earlier))
-    return all(known.get(who, -1) >= count for who, count in vector)
+    return tuple(later) != tuple(earlier) and all(known.get(who, -1) >= count for who, count in vector)
 
 
 @dataclass(frozen=True, slots=True)

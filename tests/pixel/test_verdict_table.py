@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import date
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
@@ -71,6 +71,14 @@ _states = st.builds(
 _infos = st.builds(FileInfo, _states, _states, st.sampled_from([(), (PHONE,), (OTHER,), (OTHER, PHONE)]))
 
 
+# Hypothesis found it: a deletion whose version is ours followed from nothing that the phone had.
+@example(
+    FileInfo(
+        replace(HERE, version=("PHONEAA:6",), deleted=True, modified_by="PHONEAA"),
+        replace(HERE, version=("PHONEAA:6",)),
+        (),
+    )
+)
 @given(_infos)
 def test_nothing_is_delivered_unless_the_phone_holds_the_version_of_the_very_file_that_was_placed(
     info: FileInfo,
